@@ -1,0 +1,58 @@
+"""The only place that knows numba's flags, and where compiled code is cached.
+
+numba's own cache misses two things: an edit in a module that a cached caller imports, and `NUMBA_BOUNDSCHECK`. So the
+cache lives in a folder named by a digest of all sources of this package, of numba's version and of that switch: an
+edit anywhere recompiles, everything else hits. `NUMBA_CACHE_DIR` is honoured as the root.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numba
+
+_KEPT_DIGESTS = 4
+_config: Any = numba.config  # its attributes appear at import time, unknown to type checkers
+
+
+def _digest() -> str:
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sorted(package.rglob("*.py")):
+        digest.update(str(source.relative_to(package)).encode() + b"\0")
+        digest.update(source.read_bytes())
+    digest.update(f"{numba.__version__} {bool(_config.BOUNDSCHECK)}".encode())
+    return digest.hexdigest()
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    parent = Path(root) / "ksmbench"
+    folder = parent / _digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        old = sorted(parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_DIGESTS]
+        for path in old:
+            if time.time() - path.stat().st_mtime > 86400:  # a run that still uses it may be alive
+                shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        pass  # numba falls back to a folder that it can write
+    return folder
+
+
+_config.CACHE_DIR = str(_cache_folder())
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+if TYPE_CHECKING:
+
+    def kernel(function: Function) -> Function:
+        """Compile `function` without the interpreter lock, once per source state."""
+        return function
+else:
+    kernel = numba.njit(cache=True, nogil=True)

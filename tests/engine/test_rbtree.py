@@ -1,0 +1,93 @@
+"""The tree keeps the red-black rules and the order under random insertions, removals and replacements."""
+
+import numpy as np
+import pytest
+
+from ksmbench.engine import rbtree
+
+
+class Tree:
+    """A tree of distinct integers; node i holds keys[i]."""
+
+    def __init__(self, n: int) -> None:
+        self.nodes = rbtree.make_nodes(n)
+        self.roots = np.full(2, rbtree.NULL, np.int32)
+        self.keys = np.zeros(n, np.int64)
+
+    def insert(self, node: int, key: int) -> None:
+        self.keys[node] = key
+        above, on_left, at = rbtree.NULL, False, int(self.roots[1])
+        while at >= 0:
+            above, on_left = at, key < self.keys[at]
+            at = int(self.nodes.left[at] if on_left else self.nodes.right[at])
+        rbtree.insert(self.nodes, self.roots, 1, node, above, on_left)
+
+    def walk(self, at: int, above: int) -> tuple[list[int], int]:
+        """Keys below `at` in order, and the black height; asserts every rule on the way."""
+        if at < 0:
+            return [], 1
+        nodes = self.nodes
+        assert nodes.parent[at] == above
+        if nodes.color[at] == rbtree.RED:
+            assert above >= 0
+            assert nodes.color[above] == rbtree.BLACK
+        left, left_height = self.walk(int(nodes.left[at]), at)
+        right, right_height = self.walk(int(nodes.right[at]), at)
+        assert left_height == right_height
+        return [*left, int(self.keys[at]), *right], left_height + int(nodes.color[at] == rbtree.BLACK)
+
+    def shape(self, at: int) -> object:
+        if at < 0:
+            return None
+        nodes = self.nodes
+        return (self.shape(nodes.left[at]), int(self.keys[at]), int(nodes.color[at]), self.shape(nodes.right[at]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_operations_keep_the_rules(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tree = Tree(64)
+    free, used = list(range(64)), []
+    for step in range(1500):
+        action = rng.random()
+        if free and (not used or action < (0.6 if step % 500 < 250 else 0.3)):
+            node = free.pop(int(rng.integers(len(free))))
+            key = int(rng.integers(1 << 40)) * 64 + node
+            tree.insert(node, key)
+            used.append(node)
+        elif used and free and action < 0.7:
+            old = used.pop(int(rng.integers(len(used))))
+            new = free.pop()
+            tree.keys[new] = tree.keys[old]
+            rbtree.replace(tree.nodes, tree.roots, 1, old, new)
+            used.append(new)
+            free.append(old)
+        elif used:
+            node = used.pop(int(rng.integers(len(used))))
+            rbtree.erase(tree.nodes, tree.roots, 1, node)
+            free.append(node)
+        keys, _ = tree.walk(int(tree.roots[1]), rbtree.NULL)
+        assert keys == sorted(int(tree.keys[node]) for node in used)
+    assert tree.roots[0] == rbtree.NULL
+
+
+def test_shapes_are_the_textbooks() -> None:
+    """Worked by hand with RB-INSERT and RB-DELETE: 1..6 ascending, then 4 (the root's right child's successor case)."""
+    tree = Tree(8)
+    for key in range(1, 7):
+        tree.insert(key, key)
+    red, black = rbtree.RED, rbtree.BLACK
+    three = (None, 3, black, None)
+    assert tree.shape(int(tree.roots[1])) == (
+        (None, 1, black, None),
+        2,
+        black,
+        (three, 4, red, (None, 5, black, (None, 6, red, None))),
+    )
+    rbtree.erase(tree.nodes, tree.roots, 1, 4)
+    assert tree.shape(int(tree.roots[1])) == (
+        (None, 1, black, None),
+        2,
+        black,
+        (three, 5, red, (None, 6, black, None)),
+    )
