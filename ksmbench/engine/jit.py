@@ -47,6 +47,9 @@ def _cache_folder() -> Path:
 
 _config.CACHE_DIR = str(_cache_folder())
 
+# A machine integer inside compiled code: Python's `int` with the JIT off, numpy's or numba's otherwise.
+Integer = Any
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 if TYPE_CHECKING:

@@ -1,0 +1,22 @@
+"""The constant-time minimum equals the minimum of the slice."""
+
+import numpy as np
+import pytest
+
+from ksmbench.engine.lcp import compared_bytes, make_prefixes
+
+
+@pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 64, 65, 300, 1000])
+def test_compared_bytes_is_one_more_than_the_least_prefix_between(n: int) -> None:
+    rng = np.random.default_rng(n)
+    lcp = rng.integers(0, rng.choice([2, 10, 4096]), n).astype(np.uint16)
+    lcp[0] = 0
+    prefixes = make_prefixes(lcp)
+    for _ in range(2000):
+        a, b = rng.choice(n, 2, replace=False)
+        low, high = min(a, b), max(a, b)
+        assert compared_bytes(prefixes, a, b) == 1 + int(lcp[low + 1 : high + 1].min())
+
+
+def test_one_content_needs_no_table() -> None:
+    assert make_prefixes(np.zeros(1, np.uint16)).mask.tolist() == [1]
