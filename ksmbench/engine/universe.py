@@ -125,7 +125,8 @@ def _locate(
 def _ranks(parts: Intervals) -> npt.NDArray[np.int64]:
     # Entries before each interval of one space.
     lengths = parts[:, 1] - parts[:, 0]
-    return np.cumsum(lengths) - lengths
+    result: npt.NDArray[np.int64] = np.cumsum(lengths) - lengths
+    return result
 
 
 def _runs(mine: Intervals, other: Intervals, low: int, high: int) -> npt.NDArray[np.int64]:
