@@ -1,6 +1,39 @@
 """What a trace must obey before anything runs: numba does not check bounds, so everything is checked here.
 
 Each rule has an identifier (in brackets at the end of the message) and a test. Rows count from 0.
+
+=== =================================================================================================
+M01 the manifest is a JSON object
+M02 its "format" is that of a trace
+M03 its "version" is one that this reader knows
+M04 its "page_size" is a power of two from 512 to 65536
+M05 its optional fields have their types
+M06 trace.json exists
+M07 it is JSON in UTF-8 of at most 16 MiB, with numbers that JSON has
+C01 every required column is there
+C02 no column twice
+C03 every column has its type
+C04 a table that carries a trace_id carries the manifest's
+C05 no null in a column that needs a value in every row
+C06 every table exists
+C07 every table is whole, readable Parquet
+C08 reading fits the reader's memory
+S01 row i of spaces is space i
+S02 a space is a vm or a process
+K01 contents has a row 0
+K02 the lcp of row 0 is 0
+K03 every lcp is below the page size
+K04 fingerprints are 16 bytes long
+E01 every verb is one of format version 1
+E02 no null where the verb needs a value
+E03 time begins at 0 or later and never decreases
+E04 every space that an event names exists
+E05 a range has at least one page and fits 2^52 pages; huge acts on whole aligned blocks
+E06 values are in range: content, kind of mapping, prctl, NUMA node
+E07 a tune names its setting
+E08 a space acts between its birth and its exit, and is born once
+E09 the pages that can be present fit the reader's memory
+=== =================================================================================================
 """
 
 from typing import Any, NoReturn
@@ -22,8 +55,11 @@ def refuse(file: str, what: str, rule: str, row: int | None = None) -> NoReturn:
     raise TraceError(f"{place}: {what} [{rule}]")
 
 
+_OPTIONAL_FIELDS = (("host", dict), ("capture", dict), ("created", str), ("label", str), ("trace_id", str))
+
+
 def check_manifest(file: str, manifest: Any) -> None:
-    """M01 object, M02 format, M03 version, M04 page size, M05 optional fields' types."""
+    """M01 to M05."""
     if not isinstance(manifest, dict):
         refuse(file, "the manifest is not a JSON object; write one", "M01")
     if manifest.get("format") != schema.FORMAT:
@@ -38,7 +74,7 @@ def check_manifest(file: str, manifest: Any) -> None:
     size = manifest.get("page_size")
     if type(size) is not int or not 512 <= size <= 65536 or size & (size - 1):
         refuse(file, '"page_size" must be a power of two from 512 to 65536', "M04")
-    for name, kind in (("host", dict), ("capture", dict), ("label", str), ("trace_id", str)):
+    for name, kind in _OPTIONAL_FIELDS:
         if manifest.get(name) is not None and not isinstance(manifest[name], kind):
             refuse(file, f'"{name}" must be of type {kind.__name__}', "M05")
 
@@ -66,6 +102,16 @@ def check_columns(file: str, table: str, actual: pa.Schema) -> None:
         if found and not _type_fits(column, actual.field(found[0]).type):
             got = actual.field(found[0]).type
             refuse(file, f'column "{column.name}" is {got}; it must be {column.type}', "C03")
+
+
+def check_table_size(file: str, n_rows: int, n_bytes: int, max_memory: int) -> None:
+    """C08: `n_bytes`, what reading `n_rows` rows would take, fit `max_memory`."""
+    if n_rows < 0:
+        refuse(file, f"its footer claims {n_rows} rows; copy it again", "C07")
+    if n_bytes > max_memory:
+        gib = n_bytes / 2**30
+        what = f"{n_rows:,} rows need {gib:,.1f} GiB of memory, of which {max_memory / 2**30:,.1f} GiB may be used"
+        refuse(file, f"{what}; read it on a larger machine", "C08")
 
 
 def check_trace_id(file: str, metadata: dict[bytes, bytes] | None, trace_id: object) -> None:
@@ -96,9 +142,9 @@ def _check_nulls(file: str, table: pa.Table, name: str) -> None:
 
 
 def check_spaces(file: str, table: pa.Table) -> None:
-    """C05 nulls, S01 dense from 0, S02 kind, S03 at most 2^31 - 1 rows."""
+    """C05, S01, S02."""
     _check_nulls(file, table, "spaces")
-    space = table["space"].to_numpy()
+    space = table["space"].to_numpy().astype(np.int64)
     row = _first(space != np.arange(len(space)))
     if row >= 0:
         refuse(file, f"space is {space[row]}; row i is space i, dense from 0", "S01", row)
@@ -108,7 +154,7 @@ def check_spaces(file: str, table: pa.Table) -> None:
 
 
 def check_contents(file: str, table: pa.Table, page_size: int) -> None:
-    """C05 nulls, K01 row 0, K02 lcp of row 0, K03 lcp below the page size, K04 fingerprint length."""
+    """C05, K01 to K04."""
     _check_nulls(file, table, "contents")
     if len(table) == 0:
         refuse(file, "there is no row; row 0 is the all-zero page and always stands", "K01")
@@ -169,7 +215,7 @@ def check_event_cells(file: str, table: pa.Table, kind: npt.NDArray[np.uint8]) -
 
 
 def check_events(file: str, events: Events, names: tuple[str, ...], n_spaces: int, n_contents: int) -> None:
-    """E03 time, E04 spaces, E05 ranges, E06 values, E07 names, E08 lives of spaces."""
+    """E03 to E08."""
     _check_time(file, events.time_ns)
     _check_ids(file, events, n_spaces, n_contents)
     _check_ranges(file, events)
@@ -192,7 +238,8 @@ def _check_time(file: str, time_ns: npt.NDArray[np.int64]) -> None:
 
 def _check_ids(file: str, events: Events, n_spaces: int, n_contents: int) -> None:
     kind, value = events.kind, events.value
-    with_space = ~_is_one_of(kind, frozenset({Kind.TUNE, Kind.MARK}))
+    # A mark may name a space; 0 also stands for none.
+    with_space = (kind != Kind.TUNE) & ((kind != Kind.MARK) | (events.space > 0))
     row = _first(with_space & (events.space >= n_spaces))
     if row >= 0:
         what = f"space {events.space[row]} does not exist; spaces has {n_spaces} rows"

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -15,43 +15,36 @@ import pyarrow.parquet as pq
 from ksmbench.errors import TraceError, UsageError
 from ksmbench.trace import rules, schema
 from ksmbench.trace.columns import Contents, Events, Space, Trace
+from ksmbench.trace.publish import publish
+from ksmbench.trace.tables import memory_limit, one_line, read_table, table_path
+
+_MAX_MANIFEST_BYTES = 16 << 20
 
 
-def _table_path(folder: Path, table: str) -> Path:
-    return folder / f"{table}.parquet"
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _parse_manifest(path: Path) -> Any:
+    if not path.is_file():
+        raise TraceError(f"{path}: the manifest is missing; a trace needs one [M06]")
+    try:
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise ValueError(f"more than {_MAX_MANIFEST_BYTES >> 20} MiB")
+        manifest = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        json.dumps(manifest, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written again
+    except (OSError, ValueError, RecursionError) as error:
+        raise TraceError(f"{path}: not readable as JSON ({one_line(error)}); write it again [M07]") from None
+    return manifest
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "trace.json"
     if not folder.is_dir():
         raise TraceError(f"{folder}: no such trace; a trace is a folder with trace.json in it")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TraceError(f"{path}: the manifest is missing; a trace needs one") from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise TraceError(f"{path}: not readable as JSON ({reason}); write it again") from None
+    manifest = _parse_manifest(path)
     rules.check_manifest(str(path), manifest)
     return dict(manifest)
-
-
-def _read_table(folder: Path, table: str, trace_id: object) -> pa.Table:
-    path = _table_path(folder, table)
-    if not path.is_file():
-        raise TraceError(f"{path}: the table is missing; a trace has spaces, events and contents")
-    known = {column.name for column in schema.TABLES[table]}
-    try:
-        with pq.ParquetFile(path) as file:
-            arrow_schema = file.schema_arrow
-            rules.check_columns(str(path), table, arrow_schema)
-            wanted = [name for name in arrow_schema.names if name in known and name != "data"]
-            result = file.read(columns=wanted)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0][:200]
-        raise TraceError(f"{path}: not readable as Parquet ({reason}); copy it again") from None
-    rules.check_trace_id(str(path), arrow_schema.metadata, trace_id)
-    return result
 
 
 def _column(table: pa.Table, name: str, dtype: str) -> npt.NDArray[Any]:
@@ -63,10 +56,12 @@ def _column(table: pa.Table, name: str, dtype: str) -> npt.NDArray[Any]:
 
 
 def _text(table: pa.Table, name: str) -> pa.DictionaryArray:
+    # Distinct texts once each, nulls as null indices.
     column = table[name]
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.cast(pa.string()).combine_chunks().dictionary_encode()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    wanted = pa.dictionary(pa.int32(), pa.string())
+    return column.cast(wanted).unify_dictionaries().combine_chunks()
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -101,40 +96,49 @@ def _events(path: str, table: pa.Table) -> tuple[Events, tuple[str, ...]]:
     return columns, names
 
 
-def open_trace(path: str | os.PathLike[str]) -> Trace:
+def _without_unused(wide: Events) -> Events:
+    # Cells that a verb does not use are null or 0 in the format; whatever they hold, nothing further on sees it.
+    def used(column: npt.NDArray[Any], kinds: frozenset[schema.Kind]) -> npt.NDArray[Any]:
+        return np.where(np.isin(wide.kind, sorted(kinds)), column, column.dtype.type(0))
+
+    every = frozenset(schema.Kind)
+    return wide._replace(
+        space=_frozen(used(wide.space, every - {schema.Kind.TUNE}).astype(np.int32)),
+        page=_frozen(used(wide.page, schema.RANGE_KINDS).astype(np.int64)),
+        n_pages=_frozen(used(wide.n_pages, schema.RANGE_KINDS).astype(np.int64)),
+        value=_frozen(used(wide.value, schema.VALUE_KINDS)),
+    )
+
+
+def _spaces(path: str, table: pa.Table) -> tuple[Space, ...]:
+    rules.check_spaces(path, table)
+    return tuple(
+        Space(row["pid"], row["name"] or f"space-{row['space']}", row["kind"], row.get("domain"))
+        for row in table.to_pylist()
+    )
+
+
+def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -> Trace:
     """Read and validate the trace in the folder `path`.
 
-    Raises `TraceError` with one sentence (file, row, rule, remedy) for the first rule of the format that is broken.
-    Page contents (`data`), where the trace has them, are not read.
+    Raises `TraceError` with one sentence (file, row, rule, remedy) for the first rule of the format that is broken
+    (`ksmbench.trace.rules` lists them), also where reading would need more than `max_memory` bytes (default: half of
+    this machine's memory). Page contents (`data`), where the trace has them, are not read.
     """
     folder = Path(path)
     manifest = _read_manifest(folder)
-    trace_id = manifest.get("trace_id")
-    tables = {table: _read_table(folder, table, trace_id) for table in schema.TABLES}
-    where = {table: str(_table_path(folder, table)) for table in schema.TABLES}
-
-    spaces_table = tables["spaces"]
-    rules.check_spaces(where["spaces"], spaces_table)
-    spaces = tuple(
-        Space(row["pid"], row["name"] or f"space-{row['space']}", row["kind"], row.get("domain"))
-        for row in spaces_table.to_pylist()
-    )
-
-    contents_table = tables["contents"]
-    rules.check_contents(where["contents"], contents_table, manifest["page_size"])
+    limit = memory_limit() if max_memory is None else max_memory
+    tables = {table: read_table(folder, table, manifest.get("trace_id"), limit) for table in schema.TABLES}
+    where = {table: str(table_path(folder, table)) for table in schema.TABLES}
+    spaces = _spaces(where["spaces"], tables["spaces"])
+    rules.check_contents(where["contents"], tables["contents"], manifest["page_size"])
     contents = Contents(
-        lcp=_column(contents_table, "lcp", "uint16"),
-        checksum=_column(contents_table, "checksum", "uint32"),
+        lcp=_column(tables["contents"], "lcp", "uint16"),
+        checksum=_column(tables["contents"], "checksum", "uint32"),
     )
-
     wide, names = _events(where["events"], tables["events"])
     rules.check_events(where["events"], wide, names, len(spaces), len(contents.lcp))
-    events = wide._replace(
-        space=_frozen(wide.space.astype(np.int32)),
-        page=_frozen(wide.page.astype(np.int64)),
-        n_pages=_frozen(wide.n_pages.astype(np.int64)),
-    )
-    return Trace(manifest, spaces, events, contents, names, folder)
+    return Trace(manifest, spaces, _without_unused(wide), contents, names, folder)
 
 
 def _arrow_tables(trace: Trace) -> dict[str, pa.Table]:
@@ -174,11 +178,30 @@ def _arrow_tables(trace: Trace) -> dict[str, pa.Table]:
     return {name: table.replace_schema_metadata(metadata) for name, table in tables.items()}
 
 
-def write_trace(trace: Trace, path: str | os.PathLike[str], *, force: bool = False, replace: bool = False) -> None:
+def _write_tables(trace: Trace, folder: Path, level: int) -> None:
+    for name, table in _arrow_tables(trace).items():
+        # Neighbouring rows differ little in these.
+        delta = ["time_ns", "page", "count", "value"] if name == "events" else []
+        pq.write_table(
+            table,
+            table_path(folder, name),
+            compression="zstd",
+            compression_level=level,
+            use_dictionary=[c for c in table.column_names if c in ("kind", "name")],
+            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+            write_page_checksum=True,
+        )
+    text = json.dumps(trace.manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "trace.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_trace(
+    trace: Trace, path: str | os.PathLike[str], *, force: bool = False, replace: bool = False, level: int = 9
+) -> None:
     """Write `trace` as the folder `path`, which appears whole or not at all.
 
     An existing `path` is an error unless `force` (or `replace`, for the checkpoints of one capture) is set; then it is
-    exchanged for the new one.
+    exchanged for the new one, if it is a trace. `level` is zstd's: 1 is quick, 9 is small. Raises `UsageError`.
     """
     folder = Path(path)
     if folder.exists() and not (force or replace):
@@ -187,37 +210,11 @@ def write_trace(trace: Trace, path: str | os.PathLike[str], *, force: bool = Fal
         raise UsageError(f"{folder} exists and is not a trace; choose another name")
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     try:
-        integers = ["time_ns", "page", "count", "value"]
-        for name, table in _arrow_tables(trace).items():
-            delta = [column for column in integers if name == "events"]
-            pq.write_table(
-                table,
-                _table_path(scratch, name),
-                compression="zstd",
-                compression_level=9,
-                use_dictionary=[c for c in table.column_names if c in ("kind", "name")],
-                column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
-            )
-        text = json.dumps(trace.manifest, indent=2, ensure_ascii=False)
-        (scratch / "trace.json").write_text(text + "\n", encoding="utf-8")
-        _publish(scratch, folder)
+        scratch.mkdir(parents=True)
+        _write_tables(trace, scratch, level)
+        publish(scratch, folder)
+    except OSError as error:
+        raise UsageError(f"{folder}: the trace cannot be written there ({one_line(error)})") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _publish(scratch: Path, folder: Path) -> None:
-    if not folder.exists():
-        scratch.rename(folder)
-        return
-    # rename(2) does not replace a folder that has files: the old one steps aside first.
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)
-    try:
-        scratch.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
