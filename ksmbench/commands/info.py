@@ -11,18 +11,16 @@ import click
 def info(trace: Path, as_json: bool) -> None:
     """Say what is in TRACE, after checking every rule of the format.
 
+    Spaces, events, sizes, duplicates within and across spaces, what an oracle would save, how the capture went, and
+    what is odd about it. The start is the trace's first instant after all events of that time.
+
     Example: ksmbench info traces/debian-idle-x4
     """
     import json
 
     from ksmbench.trace.describe import describe
+    from ksmbench.trace.show import show
     from ksmbench.trace.store import open_trace
 
     facts = describe(open_trace(trace))
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-        return
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        text = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
-        click.echo(f"{name:<{width}}  {text}")
+    click.echo(json.dumps(facts, indent=2) if as_json else show(facts))

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.jit import Integer, kernel
+from ksmbench.errors import TraceError
 from ksmbench.trace.columns import Events
 from ksmbench.trace.schema import PAGE_LIMIT, Kind
 
 _FILLING = (Kind.WRITE, Kind.TOUCH, Kind.HUGE)
 _EDGED = (Kind.MAP, Kind.UNMAP, Kind.MADVISE, Kind.MOVE)
+_MAX_INTERVALS = 1 << 25  # half a GiB; each move can double them
 Intervals = npt.NDArray[np.int64]  # [n, 2] disjoint, ascending, half open page ranges
 
 
@@ -26,15 +28,25 @@ Intervals = npt.NDArray[np.int64]  # [n, 2] disjoint, ascending, half open page 
 class Universe:
     """Sizes and places of entries; `first` and `last` are int64 [n_events] offsets within the event's space.
 
-    `target` is the offset of a move's target. For fork and share, see `pairs`: int64 [n, 3] runs (offset in the
-    acting space's universe, offset in the other's, entries), rows `pair_first[i] .. pair_first[i + 1]` for event i.
+    `target_first` and `target_last` are those of a move's target (0 for other verbs). For fork, share and move, see
+    `pairs`: int64 [n, 3] runs (offset in the acting space's universe, offset in the other's or of the target, entries),
+    rows `pair_first[i] .. pair_first[i + 1]` for event i.
+
+    The child of a fork, and the target of a move, can hold pages that their source does not hold. Nothing is present
+    there, but the mapping comes along: it is that of the nearest source entry before, since every edge of a mapping has
+    one. `gaps`: int64 [n, 3] runs (that entry's offset, first offset in the child's or of the target, entries), rows
+    `gap_first[i] .. gap_first[i + 1]`.
     """
 
     size: npt.NDArray[np.int64]  # [n_spaces] entries
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
+    target_first: npt.NDArray[np.int64]
+    target_last: npt.NDArray[np.int64]
     pair_first: npt.NDArray[np.int64]  # [n_events + 1]
     pairs: npt.NDArray[np.int64]
+    gap_first: npt.NDArray[np.int64]  # [n_events + 1]
+    gaps: npt.NDArray[np.int64]
 
 
 def _merged(parts: Intervals) -> Intervals:
@@ -84,9 +96,17 @@ def _direct(events: Events, n_spaces: int) -> list[Intervals]:
 def _derive(events: Events, own: list[Intervals]) -> None:
     # Forks, moves and shares hand pages on, in order of time.
     handing = np.flatnonzero(np.isin(events.kind, (Kind.FORK, Kind.MOVE, Kind.SHARE)))
+    held = sum(len(parts) for parts in own)
     for row in handing:
+        if held > _MAX_INTERVALS:
+            raise TraceError(
+                f"event {row}: forks and moves up to here spread over more than {_MAX_INTERVALS:,} ranges of pages; "
+                "record fewer spaces or a shorter time [E09]"
+            )
         space, value = int(events.space[row]), int(events.value[row])
         page, count = int(events.page[row]), int(events.n_pages[row])
+        receiver = value if events.kind[row] == Kind.FORK else space
+        held -= len(own[receiver])
         if events.kind[row] == Kind.FORK:
             own[value] = _merged(np.concatenate([own[value], own[space]]))
         elif events.kind[row] == Kind.MOVE:
@@ -95,6 +115,7 @@ def _derive(events: Events, own: list[Intervals]) -> None:
         else:
             shared = _clipped(own[value], page, page + count)
             own[space] = _merged(np.concatenate([own[space], shared]))
+        held += len(own[receiver])
 
 
 @kernel
@@ -129,24 +150,31 @@ def _ranks(parts: Intervals) -> npt.NDArray[np.int64]:
     return result
 
 
-def _runs(mine: Intervals, other: Intervals, low: int, high: int) -> npt.NDArray[np.int64]:
-    # Where the pages low .. high that both universes hold stand in each: (offset here, offset there, entries).
+def _runs(
+    mine: Intervals, other: Intervals, low: int, high: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    # Where the pages low .. high that both universes hold stand in each: (offset here, offset there, entries). And
+    # where those stand that only the other holds: (offset of the last entry before them here, offset there, entries).
     here, there = _clipped(mine, low, high), _clipped(other, low, high)
     if len(here) == 0 or len(there) == 0:
-        return np.zeros((0, 3), np.int64)
+        return np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64)
     cuts = np.unique(np.concatenate([here.ravel(), there.ravel()]))
     start, stop = cuts[:-1], cuts[1:]
 
     def position(parts: Intervals) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        # Whether each run is inside, and the entries before it.
         at = np.searchsorted(parts[:, 0], start, side="right") - 1
         inside = (at >= 0) & (stop <= parts[at, 1])
-        return inside, _ranks(parts)[at] + start - parts[at, 0]
+        below = _ranks(parts)[at] + np.minimum(start, parts[at, 1]) - parts[at, 0]
+        return inside, np.where(at >= 0, below, 0)
 
     in_mine, offset_here = position(mine)
     in_other, offset_there = position(other)
     both = in_mine & in_other
+    gap = ~in_mine & in_other & (offset_here > 0)
     runs: npt.NDArray[np.int64] = np.column_stack([offset_here, offset_there, stop - start])[both]
-    return runs
+    gaps: npt.NDArray[np.int64] = np.column_stack([offset_here - 1, offset_there, stop - start])[gap]
+    return runs, gaps
 
 
 def find_universe(events: Events, n_spaces: int) -> Universe:
@@ -159,23 +187,38 @@ def find_universe(events: Events, n_spaces: int) -> Universe:
     pointer = np.concatenate([[0], np.cumsum([len(parts) for parts in own])]).astype(np.int64)
     starts, ends = np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1])
     n_events = len(events.kind)
-    first, last = np.zeros(n_events, np.int64), np.zeros(n_events, np.int64)
+    first, last, target_first, target_last = (np.zeros(n_events, np.int64) for _ in range(4))
     if n_spaces:
         _locate(starts, ends, ranks, pointer, events.space, events.page, events.n_pages, first, last)
+        target = np.where(events.kind == Kind.MOVE, events.value, 0)
+        _locate(starts, ends, ranks, pointer, events.space, target, events.n_pages, target_first, target_last)
     pairs: list[npt.NDArray[np.int64]] = []
-    n_pairs = np.zeros(n_events + 1, np.int64)
+    gaps: list[npt.NDArray[np.int64]] = []
+    n_pairs, n_gaps = np.zeros(n_events + 1, np.int64), np.zeros(n_events + 1, np.int64)
     for row in np.flatnonzero(np.isin(events.kind, (Kind.FORK, Kind.SHARE, Kind.MOVE))):
         space, value = int(events.space[row]), int(events.value[row])
         page, count = int(events.page[row]), int(events.n_pages[row])
         if events.kind[row] == Kind.FORK:
-            runs = _runs(own[space], own[value], 0, PAGE_LIMIT)
+            runs, holes = _runs(own[space], own[value], 0, PAGE_LIMIT)
         elif events.kind[row] == Kind.SHARE:
-            runs = _runs(own[space], own[value], page, page + count)
+            runs, holes = _runs(own[space], own[value], page, page + count)
+            holes = holes[:0]  # sharing changes no mapping
         else:
             # From the old pages to the new ones, by looking at the targets as if they stood at the old addresses.
             shift = page - value
-            runs = _runs(own[space], own[space] + shift, page, page + count)
-        n_pairs[row + 1] = len(runs)
+            runs, holes = _runs(own[space], own[space] + shift, page, page + count)
+        n_pairs[row + 1], n_gaps[row + 1] = len(runs), len(holes)
         pairs.append(runs)
-    found = np.concatenate(pairs) if pairs else np.zeros((0, 3), np.int64)
-    return Universe(sizes, first, last, np.cumsum(n_pairs), found)
+        gaps.append(holes)
+    none = np.zeros((0, 3), np.int64)
+    return Universe(
+        size=sizes,
+        first=first,
+        last=last,
+        target_first=target_first,
+        target_last=target_last,
+        pair_first=np.cumsum(n_pairs),
+        pairs=np.concatenate([none, *pairs]),
+        gap_first=np.cumsum(n_gaps),
+        gaps=np.concatenate([none, *gaps]),
+    )

@@ -273,11 +273,11 @@ def _check_ranges(file: str, events: Events) -> None:
     row = _first((events.kind == Kind.MOVE) & (too_far | (end > schema.PAGE_LIMIT)))
     if row >= 0:
         refuse(file, f"the move's target {events.value[row]} does not fit 2^52 pages", "E05", row)
-    block = 512
-    unaligned = (events.page % np.uint64(block) != 0) | (events.n_pages % np.uint64(block) != 0)
+    block = np.uint64(schema.HUGE_PAGES)
+    unaligned = (events.page % block != 0) | (events.n_pages % block != 0)
     row = _first((events.kind == Kind.HUGE) & unaligned)
     if row >= 0:
-        refuse(file, "huge acts on whole aligned blocks of 512 pages", "E05", row)
+        refuse(file, f"huge acts on whole aligned blocks of {block} pages", "E05", row)
 
 
 def _check_values(file: str, events: Events) -> None:

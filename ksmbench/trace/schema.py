@@ -9,6 +9,7 @@ from enum import IntEnum
 
 FORMAT = "ksmbench-trace"
 VERSION = 1
+HUGE_PAGES = 512  # pages of a huge frame
 PAGE_LIMIT = 1 << 52  # first page number that no address space reaches
 
 
