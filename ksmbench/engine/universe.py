@@ -20,7 +20,7 @@ from ksmbench.trace.schema import PAGE_LIMIT, Kind
 
 _FILLING = (Kind.WRITE, Kind.TOUCH, Kind.HUGE)
 _EDGED = (Kind.MAP, Kind.UNMAP, Kind.MADVISE, Kind.MOVE)
-_MAX_INTERVALS = 1 << 25  # half a GiB; each move can double them
+_MAX_INTERVALS = 1 << 23  # that forks and moves may add to those of the events; each move can double them
 Intervals = npt.NDArray[np.int64]  # [n, 2] disjoint, ascending, half open page ranges
 
 
@@ -97,10 +97,11 @@ def _derive(events: Events, own: list[Intervals]) -> None:
     # Forks, moves and shares hand pages on, in order of time.
     handing = np.flatnonzero(np.isin(events.kind, (Kind.FORK, Kind.MOVE, Kind.SHARE)))
     held = sum(len(parts) for parts in own)
+    limit = 8 * held + _MAX_INTERVALS
     for row in handing:
-        if held > _MAX_INTERVALS:
+        if held > limit:
             raise TraceError(
-                f"event {row}: forks and moves up to here spread over more than {_MAX_INTERVALS:,} ranges of pages; "
+                f"event {row}: forks and moves up to here spread over more than {limit:,} ranges of pages; "
                 "record fewer spaces or a shorter time [E09]"
             )
         space, value = int(events.space[row]), int(events.value[row])

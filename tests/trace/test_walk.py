@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ksmbench.engine.universe import find_universe
+from ksmbench.engine import universe
 from ksmbench.errors import TraceError
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.describe import describe
@@ -267,7 +267,7 @@ def test_what_is_odd_is_counted() -> None:
     assert facts["oddities"] == expected | {"spaces_without_events": 3}
 
 
-def test_what_is_enormous_but_valid_is_walked_or_refused() -> None:
+def test_what_is_enormous_but_valid_is_walked_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = 1 << 51
     rows = [
         (Kind.MAP, 0, 0, wide, 0),
@@ -280,6 +280,7 @@ def test_what_is_enormous_but_valid_is_walked_or_refused() -> None:
     assert describe(trace_of(rows))["memory"]["end"]["mergeable_pages"] == 3
     with pytest.raises(TraceError, match=r"1,099,511,627,776 pages.* \[E09\]$"):
         make_walk(trace_of([(Kind.WRITE, 0, 0, 1 << 40, 1)]), 1 << 34)
+    monkeypatch.setattr(universe, "_MAX_INTERVALS", 1 << 16)
     # Each move doubles what the pages before it touched.
     doubling = [(Kind.WRITE, 0, 0, 1, 1)] + [(Kind.MOVE, 0, 0, 2 << i, 3 << i) for i in range(40)]
     with pytest.raises(TraceError, match="E09"):
@@ -289,4 +290,4 @@ def test_what_is_enormous_but_valid_is_walked_or_refused() -> None:
 def test_no_spaces_and_no_events() -> None:
     assert describe(trace_of([], n_spaces=0))["memory"]["end"]["pages"] == 0
     assert describe(trace_of([(Kind.MARK, 0, 0, 0, 0)], n_spaces=0))["events"] == 1
-    assert find_universe(trace_of([]).events, 2).size.tolist() == [0, 0]
+    assert universe.find_universe(trace_of([]).events, 2).size.tolist() == [0, 0]
