@@ -19,6 +19,7 @@ from ksmbench.trace.publish import publish
 from ksmbench.trace.tables import memory_limit, one_line, read_table, table_path
 
 _MAX_MANIFEST_BYTES = 16 << 20
+_TRIES = 5
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -118,17 +119,9 @@ def _spaces(path: str, table: pa.Table) -> tuple[Space, ...]:
     )
 
 
-def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -> Trace:
-    """Read and validate the trace in the folder `path`.
-
-    Raises `TraceError` with one sentence (file, row, rule, remedy) for the first rule of the format that is broken
-    (`ksmbench.trace.rules` lists them), also where reading would need more than `max_memory` bytes (default: half of
-    this machine's memory). Page contents (`data`), where the trace has them, are not read.
-    """
-    folder = Path(path)
+def _open(folder: Path, max_memory: int) -> Trace:
     manifest = _read_manifest(folder)
-    limit = memory_limit() if max_memory is None else max_memory
-    tables = {table: read_table(folder, table, manifest.get("trace_id"), limit) for table in schema.TABLES}
+    tables = {table: read_table(folder, table, manifest.get("trace_id"), max_memory) for table in schema.TABLES}
     where = {table: str(table_path(folder, table)) for table in schema.TABLES}
     spaces = _spaces(where["spaces"], tables["spaces"])
     rules.check_contents(where["contents"], tables["contents"], manifest["page_size"])
@@ -139,6 +132,36 @@ def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -
     wide, names = _events(where["events"], tables["events"])
     rules.check_events(where["events"], wide, names, len(spaces), len(contents.lcp))
     return Trace(manifest, spaces, _without_unused(wide), contents, names, folder)
+
+
+def _identity(folder: Path) -> int:
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return -1
+
+
+def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -> Trace:
+    """Read and validate the trace in the folder `path`.
+
+    Raises `TraceError` with one sentence (file, row, rule, remedy) for the first rule of the format that is broken
+    (`ksmbench.trace.rules` lists them), also where reading would need more than `max_memory` bytes (default: half of
+    this machine's memory). Page contents (`data`), where the trace has them, are not read.
+    """
+    folder = Path(path)
+    limit = memory_limit() if max_memory is None else max_memory
+    for _ in range(_TRIES - 1):
+        # A running capture may exchange the trace for a longer one between two of its tables.
+        before = _identity(folder)
+        try:
+            trace = _open(folder, limit)
+        except TraceError:
+            if _identity(folder) == before:
+                raise
+            continue
+        if _identity(folder) == before:
+            return trace
+    return _open(folder, limit)
 
 
 def _arrow_tables(trace: Trace) -> dict[str, pa.Table]:
