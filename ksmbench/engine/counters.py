@@ -31,8 +31,7 @@ class Counter(IntEnum):
     COMPARED_BYTES = 17
     MERGES = 18  # page-table entries redirected to another frame
     CPU_NS = 19
-    # Not sampled, derived from when a row is written.
-    RMAP_ITEMS = 20
+    RMAP_ITEMS = 20  # not sampled, but what the kernel derives others from
 
 
 N_COUNTERS = len(Counter)

@@ -1,29 +1,22 @@
 """How many bytes a comparison of two contents reads, from ranks and neighbouring prefixes alone.
 
-A comparison of contents a < b must read `1 + min(lcp[a+1 .. b])` bytes (`trace-format.md`). The minimum of a range is
-answered in constant time: inside a block of 32 by the block's monotone stack kept as a bit mask per row, between blocks
-by a table of minima over 1, 2, 4, ... whole blocks. Memory: 6 bytes per content and about one more for the table.
+A comparison of contents a < b must read `1 + min(lcp[a+1 .. b])` bytes (`trace-format.md`). Most comparisons end within
+the first bytes: for each content its neighbourhoods are kept, the ranks that share at least 1, 2, 3 and 4 bytes with
+it, so that a whole descent in a tree is told from one cache line. Longer prefixes are the minimum of a range, answered
+in constant time: inside a block of 32 by the block's monotone stack kept as a bit mask per row, between blocks by a
+table of minima over 1, 2, 4, ... whole blocks. Memory: 38 bytes per content and about one more for the table.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import LCP, LCP_BLOCKS, LCP_LOG2, LCP_MASK, LCP_NEAR, Machine, Vector, i32, u8, u16, u32
 
 BLOCK_SHIFT = 5
 BLOCK = 1 << BLOCK_SHIFT
+NEAR = 4  # prefix lengths whose neighbourhoods are kept
 BIG = 65535  # more than any prefix
-
-
-class Prefixes(NamedTuple):
-    """The answers' tables."""
-
-    lcp: npt.NDArray[np.uint16]  # as in the trace, [n_contents]
-    mask: npt.NDArray[np.uint32]  # [n_contents], bit j: row j of the block may be the minimum of j .. here
-    blocks: npt.NDArray[np.uint16]  # [levels, n_blocks], minimum of blocks i .. i + 2**level - 1
-    log2: npt.NDArray[np.uint8]  # [n_blocks + 1], floor of the binary logarithm
 
 
 @kernel
@@ -41,8 +34,25 @@ def _fill_masks(lcp: npt.NDArray[np.uint16], mask: npt.NDArray[np.uint32]) -> No
         mask[row] = np.uint32(stack | (1 << (row - start)))
 
 
-def make_prefixes(lcp: npt.NDArray[np.uint16]) -> Prefixes:
-    """Tables for `lcp`, uint16 [n_contents], as read from a trace."""
+@kernel
+def _fill_near(lcp: npt.NDArray[np.uint16], near: npt.NDArray[np.int32]) -> None:
+    n = len(lcp)
+    for shared in range(1, NEAR + 1):
+        place = 2 * (shared - 1)
+        first = 0
+        for row in range(n):
+            if lcp[row] < shared:
+                first = row
+            near[row * 2 * NEAR + place] = first
+        last = n
+        for row in range(n - 1, -1, -1):
+            near[row * 2 * NEAR + place + 1] = last
+            if lcp[row] < shared:
+                last = row
+
+
+def add_prefixes(machine: Machine, lcp: npt.NDArray[np.uint16]) -> None:
+    """Put the tables for `lcp`, uint16 [n_contents] as read from a trace, into `machine`."""
     n_blocks = (len(lcp) + BLOCK - 1) >> BLOCK_SHIFT
     mask = np.zeros(len(lcp), np.uint32)
     _fill_masks(lcp, mask)
@@ -58,7 +68,13 @@ def make_prefixes(lcp: npt.NDArray[np.uint16]) -> Prefixes:
     log2 = np.zeros(n_blocks + 1, np.uint8)
     for i in range(2, n_blocks + 1):
         log2[i] = log2[i >> 1] + 1
-    return Prefixes(lcp, mask, np.ascontiguousarray(np.array(levels)), log2)
+    near = np.zeros(len(lcp) * 2 * NEAR, np.int32)
+    _fill_near(lcp, near)
+    machine[LCP] = np.ascontiguousarray(lcp, np.uint16)
+    machine[LCP_MASK] = mask
+    machine[LCP_BLOCKS] = np.concatenate(levels)  # level by level: minimum of blocks i .. i + 2**level - 1
+    machine[LCP_LOG2] = log2  # floor of the binary logarithm
+    machine[LCP_NEAR] = near
 
 
 @kernel
@@ -83,32 +99,53 @@ def _trailing_zeros(word: Integer) -> Integer:
 
 
 @kernel
-def _in_block(prefixes: Prefixes, first: Integer, last: Integer) -> Integer:
+def _in_block(m: Vector, first: Integer, last: Integer) -> Integer:
     # Minimum of lcp[first .. last], both in one block: the lowest survivor of the stack at or after `first`.
     start = last & ~(BLOCK - 1)
-    stack = (np.int64(prefixes.mask[last]) >> (first - start)) << (first - start)
-    return np.int64(prefixes.lcp[start + _trailing_zeros(stack)])
+    stack = (np.int64(u32(m, LCP_MASK)[last]) >> (first - start)) << (first - start)
+    return np.int64(u16(m, LCP)[start + _trailing_zeros(stack)])
 
 
 @kernel
-def compared_bytes(prefixes: Prefixes, a: Integer, b: Integer) -> Integer:
-    """Bytes that tell the contents `a` and `b` (`a != b`) apart, counted from the start of the page."""
+def _far(m: Vector, a: Integer, b: Integer) -> Integer:
+    # Contents that share at least NEAR bytes.
     first = min(a, b) + 1
     last = max(a, b)
     first_block = first >> BLOCK_SHIFT
     last_block = last >> BLOCK_SHIFT
     if first_block == last_block:
-        return 1 + _in_block(prefixes, first, last)
+        return 1 + _in_block(m, first, last)
     least: Integer = min(
-        _in_block(prefixes, first, first | (BLOCK - 1)),
-        _in_block(prefixes, last & ~(BLOCK - 1), last),
+        _in_block(m, first, first | (BLOCK - 1)),
+        _in_block(m, last & ~(BLOCK - 1), last),
     )
     between = last_block - first_block - 1
     if between > 0 and least > 0:
-        level = np.int64(prefixes.log2[between])
+        log2, blocks = u8(m, LCP_LOG2), u16(m, LCP_BLOCKS)
+        level = np.int64(log2[between])
+        row = level * (len(log2) - 1)
         least = min(
             least,
-            np.int64(prefixes.blocks[level, first_block + 1]),
-            np.int64(prefixes.blocks[level, last_block - (1 << level)]),
+            np.int64(blocks[row + first_block + 1]),
+            np.int64(blocks[row + last_block - (1 << level)]),
         )
     return 1 + least
+
+
+@kernel
+def compared_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
+    """Bytes that tell the contents `a` and `b` (`a != b`) apart, counted from the start of the page.
+
+    Fastest for one `a` and many `b`.
+    """
+    near = i32(m, LCP_NEAR)
+    place = a * 2 * NEAR
+    shared = 0
+    inside = 0
+    # Without branches: which neighbourhood `b` is in cannot be predicted. The sign tells whether it is outside.
+    for level in range(NEAR):
+        inside = 1 + (((b - near[place + 2 * level]) | (near[place + 2 * level + 1] - 1 - b)) >> 63)
+        shared += inside
+    if not inside:
+        return 1 + shared
+    return _far(m, a, b)

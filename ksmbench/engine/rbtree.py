@@ -1,218 +1,194 @@
 """Red-black trees over index arrays, with the shapes and colours of the kernel's `lib/rbtree.c`.
 
-Nodes are rows 0 .. n-1 of the arrays of one `Nodes`; several trees share them (stable and unstable, one of each per
-NUMA node), each named by its row in `roots`. The algorithms are the textbook's (Cormen, Leiserson, Rivest, Stein:
-RB-INSERT, RB-DELETE with the in-order successor moved into place), which `ksm-semantics.md` 0.5 found equal to the
-kernel's in shape and colour. Searching is the caller's: the order is the contents', which this module does not know.
+Nodes are rows of one int32 array [n, 4], 16 bytes each, so that a step of a search costs one cache line: parent and
+colour in one number, left, right, and a key that belongs to the caller. Several trees may share an array (stable and
+unstable, one of each per NUMA node), each named by its row in `roots`. The algorithms are the textbook's (Cormen,
+Leiserson, Rivest, Stein: RB-INSERT, RB-DELETE with the in-order successor moved into place), which `ksm-semantics.md`
+0.5 found equal to the kernel's in shape and colour. Searching is the caller's: this module does not know the order.
 """
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import kernel
+from ksmbench.engine.jit import Integer, kernel
 
 NULL = -1
 BLACK = 0
 RED = 1
+UP = 0  # parent * 2 + colour; an arithmetic shift keeps the parent NULL
+LEFT = 1
+RIGHT = 2
+KEY = 3  # the caller's
+
+Rows = Any  # int32 [n, 4]
+Roots = Any  # int32 [n_trees]
 
 
-class Nodes(NamedTuple):
-    """The links of tree nodes; NULL (-1) where there is none."""
-
-    parent: npt.NDArray[np.int32]
-    left: npt.NDArray[np.int32]
-    right: npt.NDArray[np.int32]
-    color: npt.NDArray[np.uint8]  # BLACK or RED
-
-
-def make_nodes(n: int) -> Nodes:
-    """Links for `n` nodes, none of them in a tree (13 bytes per node)."""
-    links = [np.full(n, NULL, np.int32) for _ in range(3)]
-    return Nodes(links[0], links[1], links[2], np.zeros(n, np.uint8))
-
-
-@kernel
-def _rotate_left(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, x: int) -> None:
-    # Writes: nodes, roots[tree].
-    parent, left, right = nodes.parent, nodes.left, nodes.right
-    y = right[x]
-    middle = left[y]
-    right[x] = middle
-    if middle >= 0:
-        parent[middle] = x
-    _put_below(nodes, roots, tree, parent[x], x, y)
-    left[y] = x
-    parent[x] = y
+def make_rows(n: int) -> npt.NDArray[np.int32]:
+    """Rows for `n` nodes, none of them in a tree, keys NULL."""
+    rows: npt.NDArray[np.int32] = np.full((n, 4), NULL, np.int32)
+    return rows
 
 
 @kernel
-def _rotate_right(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, x: int) -> None:
-    # Writes: nodes, roots[tree].
-    parent, left, right = nodes.parent, nodes.left, nodes.right
-    y = left[x]
-    middle = right[y]
-    left[x] = middle
-    if middle >= 0:
-        parent[middle] = x
-    _put_below(nodes, roots, tree, parent[x], x, y)
-    right[y] = x
-    parent[x] = y
+def parent_of(rows: Rows, node: Integer) -> Integer:
+    """The parent of `node`, or NULL."""
+    return rows[node, UP] >> 1
 
 
 @kernel
-def _put_below(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, above: int, old: int, new: int) -> None:
+def _is_red(rows: Rows, node: Integer) -> Integer:
+    return node >= 0 and (rows[node, UP] & 1) == RED
+
+
+@kernel
+def _set_parent(rows: Rows, node: Integer, above: Integer) -> None:
+    rows[node, UP] = (above << 1) | (rows[node, UP] & 1)
+
+
+@kernel
+def _set_color(rows: Rows, node: Integer, color: Integer) -> None:
+    rows[node, UP] = (rows[node, UP] & ~1) | color
+
+
+@kernel
+def _put_below(rows: Rows, roots: Roots, tree: Integer, above: Integer, old: Integer, new: Integer) -> None:
     # `new` (or NULL) takes the place of `old` under `above`, or at the root.
     if above < 0:
         roots[tree] = new
-    elif nodes.left[above] == old:
-        nodes.left[above] = new
+    elif rows[above, LEFT] == old:
+        rows[above, LEFT] = new
     else:
-        nodes.right[above] = new
+        rows[above, RIGHT] = new
     if new >= 0:
-        nodes.parent[new] = above
+        _set_parent(rows, new, above)
 
 
 @kernel
-def insert(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, node: int, above: int, on_left: bool) -> None:
-    """Link `node` as a leaf under `above` (NULL: the tree is empty), on its left or right, and rebalance.
+def _rotate(rows: Rows, roots: Roots, tree: Integer, x: Integer, side: Integer) -> None:
+    # x goes down to `side` (LEFT or RIGHT), its child on the other side comes up.
+    other = LEFT + RIGHT - side
+    y = rows[x, other]
+    middle = rows[y, side]
+    rows[x, other] = middle
+    if middle >= 0:
+        _set_parent(rows, middle, x)
+    _put_below(rows, roots, tree, rows[x, UP] >> 1, x, y)
+    rows[y, side] = x
+    _set_parent(rows, x, y)
 
-    Reads: nothing else. Writes: `nodes`, `roots[tree]`.
-    """
-    parent, left, right, color = nodes.parent, nodes.left, nodes.right, nodes.color
-    left[node] = NULL
-    right[node] = NULL
-    parent[node] = above
-    color[node] = RED
+
+@kernel
+def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Integer, side: Integer) -> None:
+    """Link `node` as a leaf under `above` (NULL: the tree is empty), on its `side` (LEFT or RIGHT), and rebalance."""
+    rows[node, LEFT] = NULL
+    rows[node, RIGHT] = NULL
+    rows[node, UP] = (above << 1) | RED
     if above < 0:
         roots[tree] = node
-    elif on_left:
-        left[above] = node
     else:
-        right[above] = node
+        rows[above, side] = node
     z = node
-    while parent[z] >= 0 and color[parent[z]] == RED:
-        up = parent[z]
-        top = parent[up]
-        up_is_left = left[top] == up
-        uncle = right[top] if up_is_left else left[top]
-        if uncle >= 0 and color[uncle] == RED:
-            color[up] = BLACK
-            color[uncle] = BLACK
-            color[top] = RED
+    up = above
+    while up >= 0 and (rows[up, UP] & 1) == RED:
+        top = rows[up, UP] >> 1
+        near = LEFT if rows[top, LEFT] == up else RIGHT
+        far = LEFT + RIGHT - near
+        uncle = rows[top, far]
+        if uncle >= 0 and (rows[uncle, UP] & 1) == RED:
+            _set_color(rows, up, BLACK)
+            _set_color(rows, uncle, BLACK)
+            _set_color(rows, top, RED)
             z = top
-        elif up_is_left:
-            if right[up] == z:
-                z = up
-                _rotate_left(nodes, roots, tree, z)
-                up = parent[z]
-            color[up] = BLACK
-            color[top] = RED
-            _rotate_right(nodes, roots, tree, top)
-        else:
-            if left[up] == z:
-                z = up
-                _rotate_right(nodes, roots, tree, z)
-                up = parent[z]
-            color[up] = BLACK
-            color[top] = RED
-            _rotate_left(nodes, roots, tree, top)
-    color[roots[tree]] = BLACK
-
-
-@kernel
-def erase(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, node: int) -> None:
-    """Take `node` out of the tree and rebalance; its own links are left undefined.
-
-    Writes: `nodes`, `roots[tree]`.
-    """
-    parent, left, right, color = nodes.parent, nodes.left, nodes.right, nodes.color
-    removed_color = color[node]
-    if left[node] < 0:
-        x = right[node]
-        above = parent[node]
-        _put_below(nodes, roots, tree, above, node, x)
-    elif right[node] < 0:
-        x = left[node]
-        above = parent[node]
-        _put_below(nodes, roots, tree, above, node, x)
-    else:
-        y = right[node]  # becomes the in-order successor
-        while left[y] >= 0:
-            y = left[y]
-        removed_color = color[y]
-        x = right[y]
-        if parent[y] == node:
-            above = y
-        else:
-            above = parent[y]
-            _put_below(nodes, roots, tree, above, y, x)
-            right[y] = right[node]
-            parent[right[y]] = y
-        _put_below(nodes, roots, tree, parent[node], node, y)
-        left[y] = left[node]
-        parent[left[y]] = y
-        color[y] = color[node]
-    if removed_color == BLACK:
-        _restore_black(nodes, roots, tree, x, above)
-
-
-@kernel
-def _restore_black(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, x: int, above: int) -> None:
-    # RB-DELETE-FIXUP: the paths through x (maybe NULL, under `above`) lack one black node.
-    left, right, color = nodes.left, nodes.right, nodes.color
-    while above >= 0 and (x < 0 or color[x] == BLACK):
-        x_is_left = left[above] == x
-        sibling = right[above] if x_is_left else left[above]
-        if color[sibling] == RED:
-            color[sibling] = BLACK
-            color[above] = RED
-            if x_is_left:
-                _rotate_left(nodes, roots, tree, above)
-                sibling = right[above]
-            else:
-                _rotate_right(nodes, roots, tree, above)
-                sibling = left[above]
-        near = left[sibling] if x_is_left else right[sibling]
-        far = right[sibling] if x_is_left else left[sibling]
-        if (near < 0 or color[near] == BLACK) and (far < 0 or color[far] == BLACK):
-            color[sibling] = RED
-            x = above
-            above = nodes.parent[x]
+            up = rows[z, UP] >> 1
             continue
-        if far < 0 or color[far] == BLACK:
-            color[near] = BLACK
-            color[sibling] = RED
-            if x_is_left:
-                _rotate_right(nodes, roots, tree, sibling)
-            else:
-                _rotate_left(nodes, roots, tree, sibling)
-            far = sibling
-            sibling = near
-        color[sibling] = color[above]
-        color[above] = BLACK
-        color[far] = BLACK
-        if x_is_left:
-            _rotate_left(nodes, roots, tree, above)
+        if rows[up, far] == z:
+            _rotate(rows, roots, tree, up, near)
+            up = z
+        _set_color(rows, up, BLACK)
+        _set_color(rows, top, RED)
+        _rotate(rows, roots, tree, top, far)
+        break
+    _set_color(rows, roots[tree], BLACK)
+
+
+@kernel
+def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
+    """Take `node` out of the tree and rebalance; its own links are left undefined."""
+    color = rows[node, UP] & 1
+    above = rows[node, UP] >> 1
+    left = rows[node, LEFT]
+    right = rows[node, RIGHT]
+    if left < 0:
+        x = right
+        _put_below(rows, roots, tree, above, node, x)
+    elif right < 0:
+        x = left
+        _put_below(rows, roots, tree, above, node, x)
+    else:
+        y = right  # becomes the in-order successor
+        while rows[y, LEFT] >= 0:
+            y = rows[y, LEFT]
+        removed = rows[y, UP] & 1
+        x = rows[y, RIGHT]
+        if y == right:
+            x_above = y
         else:
-            _rotate_right(nodes, roots, tree, above)
+            x_above = rows[y, UP] >> 1
+            _put_below(rows, roots, tree, x_above, y, x)
+            rows[y, RIGHT] = right
+            _set_parent(rows, right, y)
+        _put_below(rows, roots, tree, above, node, y)
+        rows[y, LEFT] = left
+        _set_parent(rows, left, y)
+        _set_color(rows, y, color)
+        color = removed
+        above = x_above
+    if color == BLACK:
+        _restore_black(rows, roots, tree, x, above)
+
+
+@kernel
+def _restore_black(rows: Rows, roots: Roots, tree: Integer, x: Integer, above: Integer) -> None:
+    # RB-DELETE-FIXUP: the paths through x (maybe NULL, under `above`) lack one black node.
+    while above >= 0 and not _is_red(rows, x):
+        near = LEFT if rows[above, LEFT] == x else RIGHT
+        far = LEFT + RIGHT - near
+        sibling = rows[above, far]
+        if _is_red(rows, sibling):
+            _set_color(rows, sibling, BLACK)
+            _set_color(rows, above, RED)
+            _rotate(rows, roots, tree, above, near)
+            sibling = rows[above, far]
+        if not _is_red(rows, rows[sibling, LEFT]) and not _is_red(rows, rows[sibling, RIGHT]):
+            _set_color(rows, sibling, RED)
+            x = above
+            above = rows[x, UP] >> 1
+            continue
+        if not _is_red(rows, rows[sibling, far]):
+            _set_color(rows, rows[sibling, near], BLACK)
+            _set_color(rows, sibling, RED)
+            _rotate(rows, roots, tree, sibling, far)
+            sibling = rows[above, far]
+        _set_color(rows, sibling, rows[above, UP] & 1)
+        _set_color(rows, above, BLACK)
+        _set_color(rows, rows[sibling, far], BLACK)
+        _rotate(rows, roots, tree, above, near)
         return
     if x >= 0:
-        color[x] = BLACK
+        _set_color(rows, x, BLACK)
 
 
 @kernel
-def replace(nodes: Nodes, roots: npt.NDArray[np.int32], tree: int, old: int, new: int) -> None:
-    """Put `new` where `old` stands: same parent, children and colour.
-
-    Writes: `nodes`, `roots[tree]`.
-    """
-    nodes.left[new] = nodes.left[old]
-    nodes.right[new] = nodes.right[old]
-    nodes.color[new] = nodes.color[old]
-    _put_below(nodes, roots, tree, nodes.parent[old], old, new)
-    if nodes.left[new] >= 0:
-        nodes.parent[nodes.left[new]] = new
-    if nodes.right[new] >= 0:
-        nodes.parent[nodes.right[new]] = new
+def replace(rows: Rows, roots: Roots, tree: Integer, old: Integer, new: Integer) -> None:
+    """Put `new` where `old` stands: same parent, children and colour."""
+    rows[new, LEFT] = rows[old, LEFT]
+    rows[new, RIGHT] = rows[old, RIGHT]
+    rows[new, UP] = rows[old, UP]
+    _put_below(rows, roots, tree, rows[old, UP] >> 1, old, new)
+    if rows[new, LEFT] >= 0:
+        _set_parent(rows, rows[new, LEFT], new)
+    if rows[new, RIGHT] >= 0:
+        _set_parent(rows, rows[new, RIGHT], new)

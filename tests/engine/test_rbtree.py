@@ -10,37 +10,37 @@ class Tree:
     """A tree of distinct integers; node i holds keys[i]."""
 
     def __init__(self, n: int) -> None:
-        self.nodes = rbtree.make_nodes(n)
+        self.rows = rbtree.make_rows(n)
         self.roots = np.full(2, rbtree.NULL, np.int32)
         self.keys = np.zeros(n, np.int64)
 
     def insert(self, node: int, key: int) -> None:
         self.keys[node] = key
-        above, on_left, at = rbtree.NULL, False, int(self.roots[1])
+        above, side, at = rbtree.NULL, rbtree.LEFT, int(self.roots[1])
         while at >= 0:
-            above, on_left = at, key < self.keys[at]
-            at = int(self.nodes.left[at] if on_left else self.nodes.right[at])
-        rbtree.insert(self.nodes, self.roots, 1, node, above, on_left)
+            above, side = at, rbtree.LEFT if key < self.keys[at] else rbtree.RIGHT
+            at = int(self.rows[at, side])
+        rbtree.insert(self.rows, self.roots, 1, node, above, side)
 
     def walk(self, at: int, above: int) -> tuple[list[int], int]:
         """Keys below `at` in order, and the black height; asserts every rule on the way."""
         if at < 0:
             return [], 1
-        nodes = self.nodes
-        assert nodes.parent[at] == above
-        if nodes.color[at] == rbtree.RED:
+        rows = self.rows
+        assert rbtree.parent_of(rows, at) == above
+        if rows[at, rbtree.UP] & 1 == rbtree.RED:
             assert above >= 0
-            assert nodes.color[above] == rbtree.BLACK
-        left, left_height = self.walk(int(nodes.left[at]), at)
-        right, right_height = self.walk(int(nodes.right[at]), at)
+            assert rows[above, rbtree.UP] & 1 == rbtree.BLACK
+        left, left_height = self.walk(int(rows[at, rbtree.LEFT]), at)
+        right, right_height = self.walk(int(rows[at, rbtree.RIGHT]), at)
         assert left_height == right_height
-        return [*left, int(self.keys[at]), *right], left_height + int(nodes.color[at] == rbtree.BLACK)
+        return [*left, int(self.keys[at]), *right], left_height + int(rows[at, rbtree.UP] & 1 == rbtree.BLACK)
 
     def shape(self, at: int) -> object:
         if at < 0:
             return None
-        nodes = self.nodes
-        return (self.shape(nodes.left[at]), int(self.keys[at]), int(nodes.color[at]), self.shape(nodes.right[at]))
+        up, left, right = (int(link) for link in self.rows[at, :3])
+        return (self.shape(left), int(self.keys[at]), up & 1, self.shape(right))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -59,12 +59,12 @@ def test_random_operations_keep_the_rules(seed: int) -> None:
             old = used.pop(int(rng.integers(len(used))))
             new = free.pop()
             tree.keys[new] = tree.keys[old]
-            rbtree.replace(tree.nodes, tree.roots, 1, old, new)
+            rbtree.replace(tree.rows, tree.roots, 1, old, new)
             used.append(new)
             free.append(old)
         elif used:
             node = used.pop(int(rng.integers(len(used))))
-            rbtree.erase(tree.nodes, tree.roots, 1, node)
+            rbtree.erase(tree.rows, tree.roots, 1, node)
             free.append(node)
         keys, _ = tree.walk(int(tree.roots[1]), rbtree.NULL)
         assert keys == sorted(int(tree.keys[node]) for node in used)
@@ -84,7 +84,7 @@ def test_shapes_are_the_textbooks() -> None:
         black,
         (three, 4, red, (None, 5, black, (None, 6, red, None))),
     )
-    rbtree.erase(tree.nodes, tree.roots, 1, 4)
+    rbtree.erase(tree.rows, tree.roots, 1, 4)
     assert tree.shape(int(tree.roots[1])) == (
         (None, 1, black, None),
         2,

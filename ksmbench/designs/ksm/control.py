@@ -1,0 +1,105 @@
+"""Stores to the settings while ksmd lives, and run=2 (8.12)."""
+
+import numpy as np
+
+from ksmbench.designs.ksm.ring import drop_slot
+from ksmbench.designs.ksm.scan import free_items
+from ksmbench.designs.ksm.stable import remove_node
+from ksmbench.designs.ksm.state import (
+    CURSOR,
+    MAX_PAGE_SHARING,
+    NODE_HEAD,
+    NODE_NEXT,
+    REGISTERED,
+    ROOTS,
+    RUN,
+    SEQ,
+    SLEEP_MILLISECS,
+    SLOT_NEXT,
+    SMART_SCAN,
+    STABLE_TREE,
+    USE_ZERO_PAGES,
+    free_node,
+    is_chain,
+)
+from ksmbench.engine import rbtree
+from ksmbench.engine.clock import sleep_changed
+from ksmbench.engine.counters import Counter
+from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import ALIVE, BASE, END, FLAGS, NODE_ROWS, REFUSED, Vector, i32, i64, tree_rows, u8
+from ksmbench.engine.memory import MERGEABLE, STALE, break_entry
+from ksmbench.engine.rbtree import KEY
+
+UNSIGNED_MAX = (1 << 32) - 1
+
+
+@kernel
+def _remove_all_stable_nodes(m: Vector) -> Integer:
+    # Drops leftover nodes from the root on, up to the first whose frame is still mapped; whether none was.
+    while i32(m, ROOTS)[STABLE_TREE] >= 0:
+        n = np.int64(i32(m, ROOTS)[STABLE_TREE])
+        if is_chain(m, n):
+            dup = i32(m, NODE_HEAD)[n]
+            while dup >= 0:
+                after = i32(m, NODE_NEXT)[dup]
+                if tree_rows(m, NODE_ROWS)[dup, KEY] != STALE:
+                    return False
+                remove_node(m, dup)
+                dup = after
+            rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, n)
+            m[Counter.STABLE_NODE_CHAINS] -= 1
+            free_node(m, n)
+        elif tree_rows(m, NODE_ROWS)[n, KEY] == STALE:
+            remove_node(m, n)
+        else:
+            return False
+    return True
+
+
+@kernel
+def _unmerge_everything(m: Vector) -> None:
+    # unmerge_and_remove_all_rmap_items
+    head = len(u8(m, REGISTERED))
+    mm = np.int64(i32(m, SLOT_NEXT)[head])
+    while mm != head:
+        following = np.int64(i32(m, SLOT_NEXT)[mm])
+        if u8(m, ALIVE)[mm]:
+            for e in range(i64(m, BASE)[mm], i64(m, END)[mm]):
+                if u8(m, FLAGS)[e] & MERGEABLE:
+                    break_entry(m, mm, e)
+        free_items(m, mm)
+        if not u8(m, ALIVE)[mm]:
+            drop_slot(m, mm)
+        mm = following
+    _remove_all_stable_nodes(m)
+    m[SEQ] = 0
+    m[Counter.FULL_SCANS] = 0
+    m[CURSOR] = head
+
+
+@kernel
+def store(m: Vector, setting: Integer, value: Integer) -> None:
+    """A store of `value` to setting number `setting`; what the kernel refuses is counted and changes nothing."""
+    ok = 0 <= value <= UNSIGNED_MAX and setting >= 0
+    if ok and setting == RUN:
+        ok = value <= 2
+        if ok and value != m[RUN]:
+            m[RUN] = value
+            if value == 2:
+                _unmerge_everything(m)
+    elif ok and (setting == SMART_SCAN or setting == USE_ZERO_PAGES):
+        ok = value <= 1
+        if ok:
+            m[setting] = value
+    elif ok and setting == MAX_PAGE_SHARING:
+        ok = value >= 2
+        if ok and value != m[setting]:
+            ok = m[Counter.PAGES_SHARED] == 0 and _remove_all_stable_nodes(m)
+            if ok:
+                m[setting] = value
+    elif ok:
+        m[setting] = value
+        if setting == SLEEP_MILLISECS:
+            sleep_changed(m, value)
+    if not ok:
+        m[REFUSED] += 1

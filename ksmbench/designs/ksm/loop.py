@@ -1,0 +1,164 @@
+"""The replay of a trace through KSM: events, batches and samples in the order of virtual time."""
+
+from ksmbench.designs.ksm.control import store
+from ksmbench.designs.ksm.ring import enter, is_ready, leave
+from ksmbench.designs.ksm.scan import batch
+from ksmbench.designs.ksm.state import (
+    HZ,
+    NEXT_NODE,
+    NODE_FRAME,
+    NODE_FREE_TOP,
+    NOW_JIFFIES,
+    PAGES_TO_SCAN,
+    REGISTERED,
+    SETTING_OF,
+    SLEEP_MILLISECS,
+    SLOT_ITEMS,
+    SLOT_MERGING,
+)
+from ksmbench.engine.clock import DO_BATCH, DO_EVENT, END, after_sample, end_batch, next_step
+from ksmbench.engine.counters import Counter
+from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import (
+    ACTOR,
+    ALIVE,
+    BEFORE,
+    EVENT,
+    EVERY_BATCH,
+    FIRST,
+    FRAME,
+    IGNORE_TUNE,
+    KIND,
+    LAST,
+    MERGE_ANY,
+    MERGEABLE_ENTRIES,
+    NAME,
+    NOW,
+    SETTLED,
+    SETTLED_SAME,
+    SETTLED_SCANS,
+    SETTLING,
+    SPACE,
+    SPACE_MM,
+    SPACE_ROWS,
+    UNTIL,
+    VALUE,
+    ZERO_PAGES,
+    Vector,
+    i32,
+    i64,
+    u8,
+)
+from ksmbench.engine.samples import DONE, FULL, GROW, PAUSE, is_full, take_sample, take_space
+from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, apply
+from ksmbench.trace.schema import Kind
+
+PAUSE_AFTER = 500_000  # units of work (pages looked at, events) between two moments for Python
+
+MIN_EQUAL_SCANS = 10
+MAX_SCANS = 1000
+
+
+@kernel
+def _event(m: Vector) -> None:
+    i = m[EVENT]
+    m[EVENT] = i + 1
+    mm = i32(m, ACTOR)[i]
+    if u8(m, KIND)[i] == Kind.TUNE:
+        if not m[IGNORE_TUNE]:
+            setting = i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1
+            store(m, setting, i64(m, VALUE)[i])
+        return
+    told = apply(m, i)
+    other = i64(m, VALUE)[i]
+    if told & ASKED:
+        enter(m, mm)
+    elif told & FORKED:
+        if u8(m, REGISTERED)[mm]:
+            m[Counter.KSM_ZERO_PAGES] += i64(m, ZERO_PAGES)[other]
+            enter(m, other)
+        elif u8(m, MERGE_ANY)[other] and i64(m, MERGEABLE_ENTRIES)[other] > 0:
+            enter(m, other)
+    elif told & EXECED:
+        i64(m, SPACE_MM)[i32(m, SPACE)[mm]] = other
+        if u8(m, MERGE_ANY)[other]:
+            enter(m, other)
+        leave(m, mm)
+    elif told & EXITED:
+        leave(m, mm)
+
+
+@kernel
+def _sample(m: Vector) -> None:
+    take_sample(m)
+    if len(i64(m, SPACE_ROWS)) == 0:
+        return
+    space_mm = i64(m, SPACE_MM)
+    for space in range(len(space_mm)):
+        mm = space_mm[space]
+        if u8(m, ALIVE)[mm]:
+            take_space(m, space, i64(m, SLOT_ITEMS)[mm], i64(m, SLOT_MERGING)[mm], i64(m, ZERO_PAGES)[mm])
+
+
+@kernel
+def _has_settled(m: Vector) -> Integer:
+    # After a batch that ended a full scan.
+    m[SETTLED_SCANS] += 1
+    settled = i64(m, SETTLED)
+    same = (
+        settled[0] == m[Counter.PAGES_SHARED]
+        and settled[1] == m[Counter.PAGES_SHARING]
+        and settled[2] == m[Counter.KSM_ZERO_PAGES]
+        and settled[3] == m[Counter.FRAMES]
+    )
+    settled[0] = m[Counter.PAGES_SHARED]
+    settled[1] = m[Counter.PAGES_SHARING]
+    settled[2] = m[Counter.KSM_ZERO_PAGES]
+    settled[3] = m[Counter.FRAMES]
+    m[SETTLED_SAME] = m[SETTLED_SAME] + 1 if same else 1
+    return m[SETTLED_SAME] >= MIN_EQUAL_SCANS or m[SETTLED_SCANS] >= MAX_SCANS
+
+
+@kernel
+def _has_room(m: Vector) -> Integer:
+    # A processed page makes at most a node and a chain.
+    room = len(i32(m, NODE_FRAME)) - m[NEXT_NODE] + m[NODE_FREE_TOP]
+    return room >= 2 * min(m[PAGES_TO_SCAN], len(i32(m, FRAME))) + 2
+
+
+@kernel
+def replay_loop(m: Vector) -> Integer:
+    """Go on with the replay until Python has to act: DONE, FULL, PAUSE or GROW."""
+    before = i64(m, BEFORE)
+    work = 0
+    while True:
+        if is_full(m, len(i64(m, SPACE_MM))):
+            return FULL
+        if work > PAUSE_AFTER:
+            return PAUSE
+        step = next_step(m, is_ready(m), m[SLEEP_MILLISECS], m[Counter.FRAMES])
+        if step == DO_EVENT:
+            i = m[EVENT]
+            work += 1 + i64(m, LAST)[i] - i64(m, FIRST)[i]
+            _event(m)
+        elif step == DO_BATCH:
+            if not _has_room(m):
+                return GROW
+            for i in range(len(before)):
+                before[i] = m[i]
+            m[NOW_JIFFIES] = m[NOW] // (1_000_000_000 // m[HZ])
+            batch(m)
+            end_batch(m)
+            work += 20 + m[Counter.PAGES_SCANNED] - before[Counter.PAGES_SCANNED]
+            if m[EVERY_BATCH]:
+                _sample(m)
+            if m[SETTLING] and m[Counter.FULL_SCANS] != before[Counter.FULL_SCANS] and _has_settled(m):
+                m[UNTIL] = m[NOW]
+                take_sample(m)
+                return DONE
+        elif step == END:
+            take_sample(m)
+            return DONE
+        else:
+            _sample(m)
+            after_sample(m)

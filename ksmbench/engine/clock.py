@@ -1,0 +1,179 @@
+"""Virtual time: which event, batch of ksmd or sample comes next (`contract.md`, `ksm-semantics.md` 2.1).
+
+At one time, events come first, then a batch, then a sample. A batch happens at its start; the CPU time it costs passes
+afterwards, then ksmd sleeps. Time is an int64 in nanoseconds of the trace.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ksmbench.engine.counters import N_COUNTERS, Counter
+from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import (
+    BEFORE,
+    DUE,
+    EVENT,
+    FRAMES_NS,
+    JIFFY_NS,
+    LISTED,
+    LISTED_TIMES,
+    NEXT_SAMPLE,
+    NOW,
+    PERIOD,
+    PHASE,
+    SAMPLE,
+    SLEPT_MS,
+    TIME_NS,
+    UNTIL,
+    WEIGHTS,
+    Machine,
+    Vector,
+    f64,
+    i64,
+)
+
+NEVER = (1 << 63) - 1
+
+# phases of ksmd
+IDLE = 0  # waits until there is something to do
+RUNNING = 1
+SLEEPING = 2
+
+# what `next_step` returns
+END = 0
+DO_EVENT = 1
+DO_BATCH = 2
+DO_SAMPLE = 3
+
+# rows of WEIGHTS, ns of ksmd's CPU per unit
+PER_BATCH = 0
+PER_SCANNED = 1
+PER_SKIPPED = 2
+PER_CHECKSUM = 3
+PER_COMPARISON = 4
+PER_KIB_COMPARED = 5
+PER_MERGE = 6
+N_WEIGHTS = 7
+
+
+@kernel
+def sleep_end(start: Integer, millisecs: Integer, jiffy_ns: Integer) -> Integer:
+    """When a sleep of `millisecs` from `start` ends: on a jiffy, one later than asked, as the kernel's timers do."""
+    if jiffy_ns == 0:
+        return start + millisecs * 1_000_000
+    if millisecs == 0:
+        return start
+    return (start // jiffy_ns + 1 + (millisecs * 1_000_000 + jiffy_ns - 1) // jiffy_ns) * jiffy_ns
+
+
+@kernel
+def _advance(m: Vector, frames: Integer, time: Integer) -> None:
+    f64(m, FRAMES_NS)[0] += float(frames) * float(time - m[NOW])
+    m[NOW] = time
+
+
+@kernel
+def next_step(m: Vector, ready: Integer, millisecs: Integer, frames: Integer) -> Integer:
+    """Advance to what comes next: DO_EVENT, DO_BATCH, DO_SAMPLE or END; NOW is its time.
+
+    `ready`: a space is registered and `run` is 1. `millisecs`: sleep_millisecs at this moment. `frames`: in use since
+    NOW.
+    """
+    times = i64(m, TIME_NS)
+    until = m[UNTIL]
+    while True:
+        event = times[m[EVENT]] if m[EVENT] < len(times) else NEVER
+        if m[PHASE] != IDLE:
+            due = m[DUE]
+        else:
+            due = m[NOW] if ready else NEVER
+        sample = m[NEXT_SAMPLE]
+        if until == NEVER and due == NEVER and event == NEVER:
+            return END  # nothing will ever happen again
+        if event <= due and event <= sample and event <= until:
+            _advance(m, frames, event)
+            return DO_EVENT
+        if due <= sample and due <= until:
+            _advance(m, frames, due)
+            if m[PHASE] == RUNNING:
+                if ready:
+                    m[PHASE] = SLEEPING
+                    m[SLEPT_MS] = millisecs
+                    m[DUE] = sleep_end(due, millisecs, m[JIFFY_NS])
+                else:
+                    m[PHASE] = IDLE
+                continue
+            if ready:
+                return DO_BATCH
+            m[PHASE] = IDLE
+            continue
+        if sample <= until:
+            _advance(m, frames, sample)
+            return DO_SAMPLE
+        _advance(m, frames, until)
+        return END
+
+
+@kernel
+def end_batch(m: Vector) -> None:
+    """Charge the batch that has just been run, against BEFORE: its CPU time passes from NOW on."""
+    w = f64(m, WEIGHTS)
+    before = i64(m, BEFORE)
+    cost = w[PER_BATCH]
+    cost += w[PER_SCANNED] * (m[Counter.PAGES_SCANNED] - before[Counter.PAGES_SCANNED])
+    cost += w[PER_SKIPPED] * (m[Counter.PAGES_SKIPPED] - before[Counter.PAGES_SKIPPED])
+    cost += w[PER_CHECKSUM] * (m[Counter.CHECKSUMS] - before[Counter.CHECKSUMS])
+    cost += w[PER_COMPARISON] * (m[Counter.COMPARISONS] - before[Counter.COMPARISONS])
+    cost += w[PER_KIB_COMPARED] * (m[Counter.COMPARED_BYTES] - before[Counter.COMPARED_BYTES]) / 1024
+    cost += w[PER_MERGE] * (m[Counter.MERGES] - before[Counter.MERGES])
+    spent = np.int64(cost)
+    m[Counter.CPU_NS] += spent
+    m[PHASE] = RUNNING
+    m[DUE] = m[NOW] + spent
+
+
+@kernel
+def sleep_changed(m: Vector, millisecs: Integer) -> None:
+    """A store to sleep_millisecs: a value that differs ends the sleep that is going on."""
+    if m[PHASE] == SLEEPING and millisecs != m[SLEPT_MS]:
+        m[DUE] = m[NOW]
+
+
+@kernel
+def after_sample(m: Vector) -> None:
+    """Set the time of the next sample."""
+    m[SAMPLE] += 1
+    if m[LISTED]:
+        times = i64(m, LISTED_TIMES)
+        m[NEXT_SAMPLE] = times[m[SAMPLE]] if m[SAMPLE] < len(times) else NEVER
+    elif m[PERIOD] > 0 and m[NEXT_SAMPLE] <= NEVER - m[PERIOD]:
+        m[NEXT_SAMPLE] += m[PERIOD]
+    else:
+        m[NEXT_SAMPLE] = NEVER
+
+
+def add_clock(
+    machine: Machine,
+    start_ns: int,
+    until_ns: int,
+    *,
+    period_ns: int = 0,
+    listed: npt.NDArray[np.int64] | None = None,
+    weights: npt.NDArray[np.float64] | None = None,
+    hz: int = 0,
+) -> None:
+    """A clock at `start_ns`: ksmd starts then; `hz` 0 makes sleeps exact, no `weights` make scanning take no time."""
+    m = machine.m
+    m[NOW] = start_ns
+    m[PHASE] = IDLE
+    m[UNTIL] = until_ns
+    m[PERIOD] = period_ns
+    m[NEXT_SAMPLE] = start_ns if period_ns else NEVER
+    m[JIFFY_NS] = 1_000_000_000 // hz if hz else 0
+    machine[LISTED_TIMES] = np.zeros(0, np.int64) if listed is None else listed
+    if listed is not None:
+        m[LISTED] = 1
+        m[NEXT_SAMPLE] = listed[0] if len(listed) else NEVER
+    machine[WEIGHTS] = np.zeros(N_WEIGHTS) if weights is None else weights
+    machine[FRAMES_NS] = np.zeros(1)
+    machine[BEFORE] = np.zeros(N_COUNTERS, np.int64)

@@ -1,0 +1,113 @@
+"""Runs a design's compiled loop to its end: takes full buffers away, reports progress, lets signals in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ksmbench.engine.clock import NEVER, add_clock
+from ksmbench.engine.cost import CostProfile
+from ksmbench.engine.counters import N_COUNTERS, Counter
+from ksmbench.engine.machine import EVERY_BATCH, FRAMES_NS, IGNORE_TUNE, NOW, REFUSED, SETTLING, Machine
+from ksmbench.engine.samples import DONE, FULL, GROW, add_samples, take_away
+from ksmbench.errors import UsageError
+
+MAX_SAMPLES = 10_000_000
+_CHUNK = 4096
+
+Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a replay begins, ends and looks."""
+
+    start_ns: int
+    until_ns: int = NEVER  # NEVER: until the counters settle
+    period_ns: int = 0  # between samples; 0: none by time
+    listed: npt.NDArray[np.int64] | None = None  # or the very times, ns
+    every_batch: bool = False
+    profile: CostProfile | None = None  # None: scanning takes no time
+    with_spaces: bool = False
+    ignore_tune: bool = False
+
+    @property
+    def settles(self) -> bool:
+        """Whether the replay ends once the counters stay as they are."""
+        return self.until_ns == NEVER
+
+
+@dataclass
+class Record:
+    """What one design did on one trace."""
+
+    rows: npt.NDArray[np.int64]  # [n, 1 + N_SAMPLED]
+    spaces: npt.NDArray[np.int64]  # [n, N_SPACE_COLUMNS]
+    last: npt.NDArray[np.int64]  # [1 + N_SAMPLED] the row at the end
+    counters: npt.NDArray[np.int64]  # [N_COUNTERS] at the end
+    start_ns: int
+    end_ns: int
+    frames_ns: float  # integral of frames over time
+    metadata_bytes: int = 0  # the design's own structures at the end
+    refused_tunes: int = 0
+    wrong: list[str] = field(default_factory=list)  # what a recount found
+
+    @property
+    def mean_frames(self) -> float:
+        """Frames in use, averaged over time."""
+        span = self.end_ns - self.start_ns
+        return self.frames_ns / span if span else float(self.last[1 + Counter.FRAMES])
+
+
+def drive(
+    step: Callable[[], int],
+    machine: Machine,
+    timing: Timing,
+    *,
+    n_spaces: int = 0,
+    grow: Callable[[], None] | None = None,
+    progress: Progress | None = None,
+) -> Record:
+    """Set the clock of `machine`, call `step` until it is DONE and collect the samples; the last one is of the end."""
+    profile = timing.profile
+    add_clock(
+        machine,
+        timing.start_ns,
+        timing.until_ns,
+        period_ns=timing.period_ns,
+        listed=timing.listed,
+        weights=profile.weights() if profile else None,
+        hz=profile.hz if profile else 0,
+    )
+    m = machine.m
+    m[EVERY_BATCH] = timing.every_batch
+    m[SETTLING] = timing.settles
+    m[IGNORE_TUNE] = timing.ignore_tune
+    kept = n_spaces if timing.with_spaces else 0
+    add_samples(machine, _CHUNK, max(_CHUNK, 4 * kept) if kept else 0)
+    parts = []
+    total = 0
+    status = FULL
+    while status != DONE:
+        status = step()
+        if status == GROW and grow is not None:
+            grow()
+        if status in (FULL, DONE):
+            parts.append(take_away(machine))
+            total += len(parts[-1][0])
+            if total > MAX_SAMPLES:
+                raise UsageError(f"more than {MAX_SAMPLES:,} samples; sample less often, or end earlier with --until")
+        if progress is not None and not timing.settles and timing.until_ns > timing.start_ns:
+            progress((int(m[NOW]) - timing.start_ns) / (timing.until_ns - timing.start_ns))
+    rows = np.concatenate([part[0] for part in parts])
+    return Record(
+        rows=rows[:-1],
+        spaces=np.concatenate([part[1] for part in parts]),
+        last=rows[-1],
+        counters=m[:N_COUNTERS].copy(),
+        start_ns=timing.start_ns,
+        end_ns=int(m[NOW]),
+        frames_ns=float(machine[FRAMES_NS][0]),
+        refused_tunes=int(m[REFUSED]),
+    )

@@ -1,0 +1,325 @@
+"""The simulated machine's memory: page-table entries, frames with identity, copy-on-write.
+
+Every design stands on these primitives; which frames are merged, and when, is the design's. A page-table entry is a
+row of the columns ROWS, FRAME, FLAGS (see `ksmbench.engine.plan` for how pages become rows), a frame is a row of
+CONTENT, MAPCOUNT, NODE, FOLIO, NUMA. Memory: 21 bytes per entry and 21 per frame, of which there are at most as many
+as entries.
+
+A mapping of the kernel's zero page that nobody merged is not kept: no counter tells it from an absent page.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ksmbench.engine.counters import Counter
+from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import (
+    CONTENT,
+    DISTINCT,
+    FLAGS,
+    FOLIO,
+    FOLIO_FRAMES,
+    FRAME,
+    FREE,
+    FREE_TOP,
+    MAPCOUNT,
+    MERGEABLE_ENTRIES,
+    MIXED,
+    MIXED_CONTENTS,
+    NEXT_FOLIO,
+    NEXT_FRAME,
+    NODE,
+    NODE_ROWS,
+    NUMA,
+    PLAIN,
+    PLAIN_FRAMES,
+    REFS,
+    ROWS,
+    SHARED_CONTENTS,
+    ZERO_PAGES,
+    Machine,
+    Vector,
+    i32,
+    i64,
+    tree_rows,
+    u8,
+)
+from ksmbench.engine.rbtree import KEY, make_rows
+
+# flags of an entry: what its mapping is
+MAPPED = 1  # in a private mapping (anonymous or file); others are never seen by a design
+MERGEABLE = 2  # VM_MERGEABLE
+DONTFORK = 4
+WIPEONFORK = 8
+
+# values of `frame` below 0
+ABSENT = -1
+KSM_ZERO = -2  # the zero page, placed by the design: counted, and told apart by its dirty bit
+
+# values of `node` of a frame below 0: what the frame is
+ORDINARY = -1
+KSM_WITHOUT_NODE = -2  # upgraded in place, not (or no longer) in a tree
+ZEROED = -3  # a zero-filled part of a huge frame that was split: its entries map the zero page
+
+NO_FOLIO = -1
+FOLIO_PAGES = 512
+
+STALE = -1  # key of a stable node whose frame is gone
+
+
+def add_memory(machine: Machine, n_entries: int, n_mms: int, n_folios: int, n_contents: int = 0) -> None:
+    """Empty memory; `n_contents` above 0 makes it count for `oracle`."""
+    n_frames = n_entries + 2  # a copy is made before the old frame goes
+    machine[ROWS] = make_rows(n_entries)
+    machine[FRAME] = np.full(n_entries, ABSENT, np.int32)
+    machine[FLAGS] = np.zeros(n_entries, np.uint8)
+    for column in (CONTENT, MAPCOUNT, NODE, FOLIO, FREE):
+        machine[column] = np.zeros(n_frames, np.int32)
+    machine[NUMA] = np.zeros(n_frames, np.uint8)
+    machine[FOLIO_FRAMES] = np.zeros(n_folios * FOLIO_PAGES, np.int32)
+    machine[NODE_ROWS] = make_rows(0)
+    for column in (MERGEABLE_ENTRIES, ZERO_PAGES):
+        machine[column] = np.zeros(n_mms, np.int64)
+    for column in (REFS, MIXED):
+        machine[column] = np.zeros(n_contents, np.int32)
+    machine[PLAIN] = np.zeros(n_frames if n_contents else 0, np.int32)
+
+
+@kernel
+def count_frame(m: Vector, f: Integer, sign: Integer) -> None:
+    """Add (`sign` 1) or take away (-1) what frame `f` means to `oracle`, before and after any change of it.
+
+    The oracle holds every distinct content of mergeable entries once, and every frame that other entries map; a frame
+    that both kinds map can be the one that holds its content, once per content.
+    """
+    if len(i32(m, REFS)) == 0 or i32(m, MAPCOUNT)[f] == 0:
+        return
+    plain = i32(m, PLAIN)[f]
+    mergeable = i32(m, MAPCOUNT)[f] - plain
+    content = i32(m, CONTENT)[f]
+    if plain > 0:
+        m[PLAIN_FRAMES] += sign
+    if mergeable > 0:
+        before = i32(m, REFS)[content]
+        after = before + sign * mergeable
+        i32(m, REFS)[content] = after
+        if content != 0:
+            m[DISTINCT] += int(after > 0) - int(before > 0)
+            m[SHARED_CONTENTS] += int(after > 1) - int(before > 1)
+            if plain > 0:
+                before = i32(m, MIXED)[content]
+                i32(m, MIXED)[content] = before + sign
+                m[MIXED_CONTENTS] += int(before + sign > 0) - int(before > 0)
+
+
+@kernel
+def new_frame(m: Vector, content: Integer, numa: Integer) -> Integer:
+    """A frame with this content that nothing maps yet."""
+    if m[FREE_TOP] > 0:
+        m[FREE_TOP] -= 1
+        f = np.int64(i32(m, FREE)[m[FREE_TOP]])
+    else:
+        f = m[NEXT_FRAME]
+        m[NEXT_FRAME] += 1
+    i32(m, CONTENT)[f] = content
+    i32(m, MAPCOUNT)[f] = 0
+    i32(m, NODE)[f] = ORDINARY
+    i32(m, FOLIO)[f] = NO_FOLIO
+    u8(m, NUMA)[f] = numa
+    if len(i32(m, PLAIN)) > 0:
+        i32(m, PLAIN)[f] = 0
+    return f
+
+
+@kernel
+def map_frame(m: Vector, e: Integer, f: Integer) -> None:
+    """Let the absent entry `e` map frame `f`."""
+    count_frame(m, f, -1)
+    i32(m, FRAME)[e] = f
+    i32(m, MAPCOUNT)[f] += 1
+    m[Counter.PAGES_ANON] += 1
+    if i32(m, MAPCOUNT)[f] == 1:
+        m[Counter.FRAMES] += 1
+    if u8(m, FLAGS)[e] & MERGEABLE:
+        tree_rows(m, ROWS)[e, KEY] = i32(m, CONTENT)[f]
+    elif len(i32(m, PLAIN)) > 0:
+        i32(m, PLAIN)[f] += 1
+    count_frame(m, f, 1)
+
+
+@kernel
+def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
+    """Make `e` absent; a frame that nothing maps any more is freed, and its stable node is stale."""
+    f = i32(m, FRAME)[e]
+    if f == ABSENT:
+        return
+    i32(m, FRAME)[e] = ABSENT
+    tree_rows(m, ROWS)[e, KEY] = -1
+    if f == KSM_ZERO:
+        m[Counter.KSM_ZERO_PAGES] -= 1
+        i64(m, ZERO_PAGES)[mm] -= 1
+        return
+    count_frame(m, f, -1)
+    i32(m, MAPCOUNT)[f] -= 1
+    if len(i32(m, PLAIN)) > 0 and not u8(m, FLAGS)[e] & MERGEABLE:
+        i32(m, PLAIN)[f] -= 1
+    node = i32(m, NODE)[f]
+    if node != ZEROED:
+        m[Counter.PAGES_ANON] -= 1
+    if i32(m, MAPCOUNT)[f] == 0:
+        if node != ZEROED:
+            m[Counter.FRAMES] -= 1
+        if node == KSM_WITHOUT_NODE or node >= 0:
+            m[Counter.FRAMES_KSM] -= 1
+        if node >= 0:
+            tree_rows(m, NODE_ROWS)[node, KEY] = STALE
+        i32(m, FREE)[m[FREE_TOP]] = f
+        m[FREE_TOP] += 1
+    else:
+        count_frame(m, f, 1)
+
+
+@kernel
+def is_ksm(m: Vector, f: Integer) -> Integer:
+    """Whether frame `f` is the design's merged frame."""
+    node = i32(m, NODE)[f]
+    return node >= 0 or node == KSM_WITHOUT_NODE
+
+
+@kernel
+def billable_content(m: Vector, e: Integer) -> Integer:
+    """The content of the present anonymous page at `e` in a mergeable mapping, or -1."""
+    content = tree_rows(m, ROWS)[e, KEY]
+    if content == 0 and i32(m, NODE)[i32(m, FRAME)[e]] == ZEROED:
+        return -1
+    return np.int64(content)
+
+
+@kernel
+def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Integer) -> None:
+    """A write fault and its bytes: a frame of one's own is written in place, any other is copied."""
+    f = i32(m, FRAME)[e]
+    if f >= 0:
+        if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1:
+            count_frame(m, f, -1)
+            i32(m, CONTENT)[f] = content
+            if u8(m, FLAGS)[e] & MERGEABLE:
+                tree_rows(m, ROWS)[e, KEY] = content
+            count_frame(m, f, 1)
+            return
+        if is_ksm(m, f):
+            m[Counter.COW_BREAKS] += 1
+    unmap_entry(m, mm, e)
+    map_frame(m, e, new_frame(m, content, numa))
+
+
+@kernel
+def touch_entry(m: Vector, mm: Integer, e: Integer, numa: Integer) -> None:
+    """A write of the bytes that are there; an absent page is filled with zeroes."""
+    f = i32(m, FRAME)[e]
+    write_entry(m, mm, e, i32(m, CONTENT)[f] if f >= 0 else 0, numa)
+
+
+@kernel
+def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
+    """Unshare a merged page: `e` gets a frame of its own with the same content."""
+    f = i32(m, FRAME)[e]
+    if f == KSM_ZERO:
+        unmap_entry(m, mm, e)
+        map_frame(m, e, new_frame(m, 0, 0))
+    elif f >= 0 and is_ksm(m, f):
+        write_entry(m, mm, e, i32(m, CONTENT)[f], u8(m, NUMA)[f])
+
+
+@kernel
+def set_mergeable(m: Vector, mm: Integer, e: Integer, on: Integer) -> Integer:
+    """Set or clear VM_MERGEABLE at `e`; whether that changed something."""
+    is_on = (u8(m, FLAGS)[e] & MERGEABLE) != 0
+    if is_on == (on != 0):
+        return False
+    f = i32(m, FRAME)[e]
+    u8(m, FLAGS)[e] ^= MERGEABLE
+    if f >= 0:
+        count_frame(m, f, -1)
+        if len(i32(m, PLAIN)) > 0:
+            i32(m, PLAIN)[f] += -1 if on else 1
+        tree_rows(m, ROWS)[e, KEY] = i32(m, CONTENT)[f] if on else -1
+        count_frame(m, f, 1)
+    i64(m, MERGEABLE_ENTRIES)[mm] += 1 if on else -1
+    return True
+
+
+@kernel
+def replace_frame(m: Vector, mm: Integer, e: Integer, target: Integer) -> None:
+    """A merge: `e` maps frame `target` (of equal content) instead of its own."""
+    unmap_entry(m, mm, e)
+    map_frame(m, e, target)
+    m[Counter.MERGES] += 1
+
+
+@kernel
+def replace_by_zero(m: Vector, mm: Integer, e: Integer) -> None:
+    """A merge with the zero page: no frame is used any more."""
+    unmap_entry(m, mm, e)
+    i32(m, FRAME)[e] = KSM_ZERO
+    m[Counter.KSM_ZERO_PAGES] += 1
+    i64(m, ZERO_PAGES)[mm] += 1
+    m[Counter.MERGES] += 1
+
+
+@kernel
+def split_folio(m: Vector, folio: Integer) -> None:
+    """Split a huge frame; its zero-filled parts vanish, as the kernel maps the zero page in their place."""
+    for place in range(FOLIO_PAGES):
+        f = i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place]
+        if i32(m, FOLIO)[f] != folio or i32(m, MAPCOUNT)[f] == 0:
+            continue
+        i32(m, FOLIO)[f] = NO_FOLIO
+        if i32(m, CONTENT)[f] == 0:
+            i32(m, NODE)[f] = ZEROED
+            m[Counter.PAGES_ANON] -= i32(m, MAPCOUNT)[f]
+            m[Counter.FRAMES] -= 1
+
+
+@kernel
+def make_folio(m: Vector, mm: Integer, first: Integer, numa: Integer) -> None:
+    """Back the FOLIO_PAGES entries from `first` by one huge frame, contents unchanged."""
+    folio = m[NEXT_FOLIO]
+    m[NEXT_FOLIO] += 1
+    for place in range(FOLIO_PAGES):
+        e = first + place
+        break_entry(m, mm, e)
+        f = i32(m, FRAME)[e]
+        content = i32(m, CONTENT)[f] if f >= 0 else 0
+        unmap_entry(m, mm, e)
+        f = new_frame(m, content, numa)
+        i32(m, FOLIO)[f] = folio
+        i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place] = f
+        map_frame(m, e, f)
+
+
+def check_memory(machine: Machine) -> list[str]:
+    """Recount everything that is kept incrementally; sentences about what is wrong."""
+    wrong: list[str] = []
+    m = machine.m
+
+    def expect(what: str, kept: Any, counted: Any) -> None:
+        if not np.array_equal(kept, counted):
+            wrong.append(f"{what}: kept {kept}, counted {counted}")
+
+    frame, flags, key = machine[FRAME], machine[FLAGS], machine[ROWS][:, KEY]
+    mapped = frame[frame >= 0]
+    n = int(m[NEXT_FRAME])
+    expect("mapcount", machine[MAPCOUNT][:n], np.bincount(mapped, minlength=n))
+    zeroed = machine[NODE][mapped] == ZEROED
+    expect("pages_anon", m[Counter.PAGES_ANON], np.count_nonzero(~zeroed))
+    used = np.unique(mapped[~zeroed])
+    expect("frames", m[Counter.FRAMES], len(used))
+    expect("frames_ksm", m[Counter.FRAMES_KSM], np.count_nonzero(machine[NODE][used] != ORDINARY))
+    billable = (frame >= 0) & (flags & MERGEABLE != 0)
+    expect("key", key[billable], machine[CONTENT][frame[billable]])
+    expect("key of others", np.count_nonzero(key[~billable] >= 0), 0)
+    expect("mergeable entries", machine[MERGEABLE_ENTRIES].sum(), np.count_nonzero(flags & MERGEABLE))
+    expect("free frames", len(used) + len(np.unique(mapped[zeroed])) + int(m[FREE_TOP]), n)
+    return wrong

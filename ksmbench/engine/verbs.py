@@ -1,0 +1,284 @@
+"""What the events of a trace do to memory, verb by verb (`trace-format.md`; `ksm-semantics.md` 8).
+
+`apply` changes memory alone. What it means for a design's own lists (an mm that asks to be scanned, a fork, an exit)
+is returned as bits, so that designs with and without callbacks share this file.
+"""
+
+from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import (
+    ACTOR,
+    ALIVE,
+    ALLOCATE_ON,
+    ASKS,
+    BASE,
+    END,
+    FIRST,
+    FLAGS,
+    FRAME,
+    GAP_FIRST,
+    GAPS,
+    KIND,
+    LAST,
+    MERGE_ANY,
+    NODE,
+    NUMA,
+    PAGE,
+    PAIR_FIRST,
+    PAIRS,
+    TARGET_FIRST,
+    TARGET_LAST,
+    VALUE,
+    ZERO_PAGES,
+    Vector,
+    i32,
+    i64,
+    u8,
+)
+from ksmbench.engine.memory import (
+    ABSENT,
+    DONTFORK,
+    FOLIO_PAGES,
+    KSM_ZERO,
+    MAPPED,
+    MERGEABLE,
+    WIPEONFORK,
+    ZEROED,
+    break_entry,
+    make_folio,
+    map_frame,
+    set_mergeable,
+    touch_entry,
+    unmap_entry,
+    write_entry,
+)
+from ksmbench.trace.schema import Advice, Kind, Mapping
+
+# What `apply` returns
+NOTHING = 0
+ASKED = 1  # the mm wants to be scanned
+FORKED = 2  # `value` is the child
+EXITED = 4
+EXECED = 8  # exited, and `value` is the mm that goes on
+
+
+@kernel
+def _map(m: Vector, mm: Integer, first: Integer, last: Integer, mapping: Integer) -> Integer:
+    flags = 0 if mapping == Mapping.NEVER else MAPPED
+    merge = flags != 0 and u8(m, MERGE_ANY)[mm] != 0
+    for e in range(first, last):
+        unmap_entry(m, mm, e)
+        set_mergeable(m, mm, e, merge)
+        u8(m, FLAGS)[e] = flags | (u8(m, FLAGS)[e] & MERGEABLE)
+    return ASKED if merge else NOTHING
+
+
+@kernel
+def _unmap(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
+    for e in range(first, last):
+        unmap_entry(m, mm, e)
+        set_mergeable(m, mm, e, 0)
+        u8(m, FLAGS)[e] = 0
+
+
+@kernel
+def _ask(m: Vector, mm: Integer, first: Integer, last: Integer) -> Integer:
+    asked = NOTHING
+    for e in range(first, last):
+        if u8(m, FLAGS)[e] & MAPPED and set_mergeable(m, mm, e, 1):
+            asked = ASKED
+    return asked
+
+
+@kernel
+def _unmerge(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
+    for e in range(first, last):
+        if u8(m, FLAGS)[e] & MERGEABLE:
+            break_entry(m, mm, e)
+            set_mergeable(m, mm, e, 0)
+
+
+@kernel
+def _madvise(m: Vector, mm: Integer, first: Integer, last: Integer, advice: Integer) -> Integer:
+    if advice == Advice.MERGEABLE:
+        return _ask(m, mm, first, last)
+    if advice == Advice.UNMERGEABLE:
+        _unmerge(m, mm, first, last)
+    elif advice == Advice.DONTNEED:
+        for e in range(first, last):
+            unmap_entry(m, mm, e)
+    elif advice == Advice.DONTFORK or advice == Advice.WIPEONFORK:
+        flag = DONTFORK if advice == Advice.DONTFORK else WIPEONFORK
+        for e in range(first, last):
+            if u8(m, FLAGS)[e] & MAPPED:
+                u8(m, FLAGS)[e] |= flag
+    elif advice == Advice.DOFORK or advice == Advice.KEEPONFORK:
+        flag = DONTFORK if advice == Advice.DOFORK else WIPEONFORK
+        for e in range(first, last):
+            u8(m, FLAGS)[e] &= ~flag & 0xFF
+    return NOTHING
+
+
+@kernel
+def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer) -> None:
+    # The absent entries first .. first + n - 1 get the mapping of entry `source`.
+    flags = u8(m, FLAGS)
+    for e in range(first, first + n):
+        if flags[source] & MERGEABLE:
+            set_mergeable(m, mm, e, 1)
+        flags[e] = flags[source]
+
+
+@kernel
+def _move(m: Vector, mm: Integer, i: Integer) -> None:
+    # mremap: whatever is merged in the moved range is unshared first, so nothing merged travels (8.8).
+    first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
+    if i64(m, TARGET_FIRST)[i] < last and first < i64(m, TARGET_LAST)[i]:
+        return  # mremap refuses overlapping ranges
+    for e in range(first, last):
+        break_entry(m, mm, e)
+    _unmap(m, mm, i64(m, TARGET_FIRST)[i], i64(m, TARGET_LAST)[i])
+    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
+        for k in range(i64(m, PAIRS)[3 * row + 2]):
+            here = i64(m, PAIRS)[3 * row + 0] + k
+            there = i64(m, PAIRS)[3 * row + 1] + k
+            flags = u8(m, FLAGS)[here]
+            if flags & MERGEABLE:
+                set_mergeable(m, mm, there, 1)
+            u8(m, FLAGS)[there] = flags
+            f = i32(m, FRAME)[here]
+            if f >= 0 and i32(m, NODE)[f] != ZEROED:
+                map_frame(m, there, f)
+    # The target's pages that the source can never hold: mapped as their surroundings were.
+    for row in range(i64(m, GAP_FIRST)[i], i64(m, GAP_FIRST)[i + 1]):
+        _inherit(m, mm, i64(m, GAPS)[3 * row], i64(m, GAPS)[3 * row + 1], i64(m, GAPS)[3 * row + 2])
+    _unmap(m, mm, first, last)
+
+
+@kernel
+def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
+    u8(m, ALIVE)[child] = 1
+    u8(m, MERGE_ANY)[child] = u8(m, MERGE_ANY)[parent]
+    # The counter is copied with the rest of the mm, whatever the child's entries map (8.4).
+    inherited = i64(m, ZERO_PAGES)[parent]
+    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
+        for k in range(i64(m, PAIRS)[3 * row + 2]):
+            here = i64(m, PAIRS)[3 * row + 0] + k
+            there = i64(m, PAIRS)[3 * row + 1] + k
+            flags = u8(m, FLAGS)[here]
+            if not flags & MAPPED or flags & DONTFORK:
+                continue
+            if flags & MERGEABLE:
+                set_mergeable(m, child, there, 1)
+            u8(m, FLAGS)[there] = flags
+            f = i32(m, FRAME)[here]
+            if flags & WIPEONFORK or f == ABSENT:
+                continue
+            if f == KSM_ZERO:
+                i32(m, FRAME)[there] = KSM_ZERO
+            elif i32(m, NODE)[f] != ZEROED:
+                map_frame(m, there, f)
+    for row in range(i64(m, GAP_FIRST)[i], i64(m, GAP_FIRST)[i + 1]):
+        source = i64(m, GAPS)[3 * row]
+        if u8(m, FLAGS)[source] & MAPPED and not u8(m, FLAGS)[source] & DONTFORK:
+            _inherit(m, child, source, i64(m, GAPS)[3 * row + 1], i64(m, GAPS)[3 * row + 2])
+    i64(m, ZERO_PAGES)[child] = inherited
+    if u8(m, ASKS)[child]:
+        u8(m, MERGE_ANY)[child] = 1
+        _ask(m, child, i64(m, BASE)[child], i64(m, END)[child])
+
+
+@kernel
+def _share(m: Vector, mm: Integer, i: Integer) -> None:
+    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
+        for k in range(i64(m, PAIRS)[3 * row + 2]):
+            here = i64(m, PAIRS)[3 * row + 0] + k
+            f = i32(m, FRAME)[i64(m, PAIRS)[3 * row + 1] + k]
+            if u8(m, FLAGS)[here] & MAPPED and f >= 0 and i32(m, NODE)[f] != ZEROED and i32(m, FRAME)[here] != f:
+                unmap_entry(m, mm, here)
+                map_frame(m, here, f)
+
+
+@kernel
+def _huge(m: Vector, mm: Integer, first: Integer, last: Integer, page: Integer, numa: Integer) -> None:
+    # Every page of the range has an entry; the first whole aligned block begins a little later.
+    start = first + (-page) % FOLIO_PAGES
+    while start + FOLIO_PAGES <= last:
+        whole = True
+        for e in range(start, start + FOLIO_PAGES):
+            if not u8(m, FLAGS)[e] & MAPPED:
+                whole = False
+                break
+        if whole:
+            make_folio(m, mm, start, numa)
+        start += FOLIO_PAGES
+
+
+@kernel
+def _drop_all(m: Vector, mm: Integer) -> None:
+    _unmap(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
+    u8(m, ALIVE)[mm] = 0
+
+
+@kernel
+def _prctl(m: Vector, mm: Integer, on: Integer) -> Integer:
+    if on:
+        u8(m, MERGE_ANY)[mm] = 1
+        _ask(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
+        return ASKED
+    if u8(m, MERGE_ANY)[mm]:
+        _unmerge(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
+        u8(m, MERGE_ANY)[mm] = 0
+    return NOTHING
+
+
+@kernel
+def apply(m: Vector, i: Integer) -> Integer:
+    """Apply event `i`; returns what a design may want to know (ASKED, FORKED, EXITED, EXECED).
+
+    What is odd (a write outside any mapping) changes nothing.
+    """
+    kind = u8(m, KIND)[i]
+    mm = i32(m, ACTOR)[i]
+    first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
+    value = i64(m, VALUE)[i]
+    if kind == Kind.WRITE:
+        for e in range(first, last):
+            if u8(m, FLAGS)[e] & MAPPED:
+                write_entry(m, mm, e, value, u8(m, ALLOCATE_ON)[i])
+    elif kind == Kind.TOUCH:
+        for e in range(first, last):
+            if u8(m, FLAGS)[e] & MAPPED:
+                touch_entry(m, mm, e, u8(m, ALLOCATE_ON)[i])
+    elif kind == Kind.MAP:
+        return _map(m, mm, first, last, value)
+    elif kind == Kind.UNMAP:
+        _unmap(m, mm, first, last)
+    elif kind == Kind.MADVISE:
+        return _madvise(m, mm, first, last, value)
+    elif kind == Kind.MOVE:
+        _move(m, mm, i)
+    elif kind == Kind.FORK:
+        _fork(m, mm, value, i)
+        return FORKED
+    elif kind == Kind.SHARE:
+        _share(m, mm, i)
+    elif kind == Kind.HUGE:
+        _huge(m, mm, first, last, i64(m, PAGE)[i], u8(m, ALLOCATE_ON)[i])
+    elif kind == Kind.MIGRATE:
+        for e in range(first, last):
+            if i32(m, FRAME)[e] >= 0:
+                u8(m, NUMA)[i32(m, FRAME)[e]] = value
+    elif kind == Kind.SWAPOUT:
+        for e in range(first, last):
+            unmap_entry(m, mm, e)
+    elif kind == Kind.PRCTL:
+        return _prctl(m, mm, value)
+    elif kind == Kind.EXIT:
+        _drop_all(m, mm)
+        return EXITED
+    elif kind == Kind.EXEC:
+        u8(m, ALIVE)[value] = 1
+        u8(m, MERGE_ANY)[value] = u8(m, MERGE_ANY)[mm]
+        _drop_all(m, mm)
+        return EXECED
+    return NOTHING
