@@ -134,11 +134,12 @@ def _open(folder: Path, max_memory: int) -> Trace:
     return Trace(manifest, spaces, _without_unused(wide), contents, names, folder)
 
 
-def _identity(folder: Path) -> int:
+def _identity(folder: Path) -> tuple[int, int]:
     try:
-        return folder.stat().st_ino
+        status = folder.stat()
     except OSError:
-        return -1
+        return -1, -1
+    return status.st_ino, status.st_ctime_ns  # numbers of inodes are used again
 
 
 def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -> Trace:
