@@ -3,7 +3,7 @@
 `Events` and `Contents` are made in one place (`ksmbench.trace.store`) so that every kernel is compiled once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +54,7 @@ class Trace:
     contents: Contents
     names: tuple[str, ...] = ()
     path: Path | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    fingerprint: npt.NDArray[np.uint8] | None = None  # [n_contents, 16] keyed hashes, zeros where there is none
 
     @property
     def page_size(self) -> int:

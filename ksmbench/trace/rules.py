@@ -24,6 +24,7 @@ K01 contents has a row 0
 K02 the lcp of row 0 is 0
 K03 every lcp is below the page size
 K04 fingerprints are 16 bytes long
+K05 contents, where they are asked for, are there and of the page size (checked when they are read)
 E01 every verb is one of format version 1
 E02 no null where the verb needs a value
 E03 time begins at 0 or later and never decreases
@@ -165,10 +166,29 @@ def check_contents(file: str, table: pa.Table, page_size: int) -> None:
     if row >= 0:
         refuse(file, f"lcp is {lcp[row]}; distinct pages share less than {page_size}", "K03", row)
     if "fingerprint" in table.column_names:
-        lengths = pc.fill_null(pc.binary_length(table["fingerprint"]), schema.FINGERPRINT_BYTES)
-        row = _first(lengths.to_numpy() != schema.FINGERPRINT_BYTES)
+        row = _first(_lengths(table["fingerprint"], schema.FINGERPRINT_BYTES) != schema.FINGERPRINT_BYTES)
         if row >= 0:
             refuse(file, f"the fingerprint is not {schema.FINGERPRINT_BYTES} bytes long", "K04", row)
+
+
+def _lengths(column: pa.ChunkedArray, null: int) -> npt.NDArray[np.int64]:
+    # Of binary values; a dictionary is not spelled out, since it may be far longer then.
+    if pa.types.is_dictionary(column.type):
+        whole = column.unify_dictionaries().combine_chunks()
+        lengths = pc.binary_length(whole.dictionary).take(whole.indices)
+    else:
+        lengths = pc.binary_length(column)
+    if isinstance(lengths, pa.ChunkedArray):
+        lengths = lengths.combine_chunks()
+    filled: npt.NDArray[np.int64] = pc.fill_null(lengths.cast(pa.int64()), null).to_numpy(zero_copy_only=False)
+    return filled
+
+
+def check_pages(file: str, column: pa.Array, page_size: int, start: int) -> None:
+    """K05 for the rows from `start` on."""
+    row = _first(pc.fill_null(pc.binary_length(column), -1).to_numpy(zero_copy_only=False) != page_size)
+    if row >= 0:
+        refuse(file, f"data is not {page_size} bytes long, as every page is", "K05", start + row)
 
 
 def check_event_nulls(file: str, table: pa.Table) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ksmbench.errors import TraceError, UsageError
 from ksmbench.trace import rules, schema
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.publish import publish
 from ksmbench.trace.tables import memory_limit, one_line, read_table, table_path
+from ksmbench.trace.writing import write_files
 
 _MAX_MANIFEST_BYTES = 16 << 20
 _TRIES = 5
@@ -119,6 +120,15 @@ def _spaces(path: str, table: pa.Table) -> tuple[Space, ...]:
     )
 
 
+def _fingerprints(table: pa.Table) -> npt.NDArray[np.uint8] | None:
+    if "fingerprint" not in table.column_names:
+        return None
+    width = schema.FINGERPRINT_BYTES
+    values = table["fingerprint"].cast(pa.binary()).to_pylist()
+    joined = b"".join(bytes(width) if value is None else value for value in values)
+    return _frozen(np.frombuffer(joined, np.uint8).reshape(len(table), width))
+
+
 def _open(folder: Path, max_memory: int) -> Trace:
     manifest = _read_manifest(folder)
     tables = {table: read_table(folder, table, manifest.get("trace_id"), max_memory) for table in schema.TABLES}
@@ -131,7 +141,8 @@ def _open(folder: Path, max_memory: int) -> Trace:
     )
     wide, names = _events(where["events"], tables["events"])
     rules.check_events(where["events"], wide, names, len(spaces), len(contents.lcp))
-    return Trace(manifest, spaces, _without_unused(wide), contents, names, folder)
+    fingerprint = _fingerprints(tables["contents"])
+    return Trace(manifest, spaces, _without_unused(wide), contents, names, folder, fingerprint)
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -165,67 +176,21 @@ def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -
     return _open(folder, limit)
 
 
-def _arrow_tables(trace: Trace) -> dict[str, pa.Table]:
-    events = trace.events
-    named = pa.DictionaryArray.from_arrays(
-        pa.array(events.name, mask=events.name < 0), pa.array(trace.names, pa.string())
-    )
-    kinds = pa.DictionaryArray.from_arrays(pa.array(events.kind.astype(np.int8)), pa.array(schema.KIND_NAMES))
-    tables = {
-        "spaces": pa.table(
-            {
-                "space": pa.array(range(len(trace.spaces)), pa.uint32()),
-                "pid": pa.array([space.pid for space in trace.spaces], pa.int64()),
-                "name": pa.array([space.name for space in trace.spaces], pa.string()),
-                "kind": pa.array([space.kind for space in trace.spaces], pa.string()),
-                "domain": pa.array([space.domain for space in trace.spaces], pa.string()),
-            }
-        ),
-        "events": pa.table(
-            {
-                "time_ns": events.time_ns,
-                "kind": kinds,
-                "space": events.space.astype(np.uint32),
-                "page": events.page.astype(np.uint64),
-                "count": events.n_pages.astype(np.uint64),
-                "value": events.value,
-                "name": named,
-                "node": events.node,
-            }
-        ),
-        "contents": pa.table({"lcp": trace.contents.lcp, "checksum": trace.contents.checksum}),
-    }
-    trace_id = trace.manifest.get("trace_id")
-    if trace_id is None:
-        return tables
-    metadata = {b"trace_id": str(trace_id).encode()}
-    return {name: table.replace_schema_metadata(metadata) for name, table in tables.items()}
-
-
-def _write_tables(trace: Trace, folder: Path, level: int) -> None:
-    for name, table in _arrow_tables(trace).items():
-        # Neighbouring rows differ little in these.
-        delta = ["time_ns", "page", "count", "value"] if name == "events" else []
-        pq.write_table(
-            table,
-            table_path(folder, name),
-            compression="zstd",
-            compression_level=level,
-            use_dictionary=[c for c in table.column_names if c in ("kind", "name")],
-            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
-            write_page_checksum=True,
-        )
-    text = json.dumps(trace.manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "trace.json").write_text(text + "\n", encoding="utf-8")
-
-
 def write_trace(
-    trace: Trace, path: str | os.PathLike[str], *, force: bool = False, replace: bool = False, level: int = 9
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    replace: bool = False,
+    level: int = 9,
+    pages: Iterable[npt.NDArray[np.uint8]] | None = None,
 ) -> None:
     """Write `trace` as the folder `path`, which appears whole or not at all.
 
     An existing `path` is an error unless `force` (or `replace`, for the checkpoints of one capture) is set; then it is
-    exchanged for the new one, if it is a trace. `level` is zstd's: 1 is quick, 9 is small. Raises `UsageError`.
+    exchanged for the new one, if it is a trace. `level` is zstd's: 1 is quick, 9 is small. `pages` are the contents
+    themselves, in the order of their ids, in pieces of uint8 [k, page_size]; without them the trace does not say what
+    any page contains. Raises `UsageError`.
     """
     folder = Path(path)
     if folder.exists() and not (force or replace):
@@ -236,7 +201,7 @@ def write_trace(
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
-        _write_tables(trace, scratch, level)
+        write_files(trace, scratch, level, pages)
         publish(scratch, folder)
     except OSError as error:
         raise UsageError(f"{folder}: the trace cannot be written there ({one_line(error)})") from None

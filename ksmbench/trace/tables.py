@@ -1,8 +1,11 @@
 """One Parquet table of a trace, read as untrusted input: what the footer promises is judged before anything is read."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -10,7 +13,7 @@ from ksmbench.errors import TraceError
 from ksmbench.trace import rules, schema
 
 # Bytes of memory at the peak of reading and checking, per row.
-_BYTES_PER_ROW = {"spaces": 600, "events": 220, "contents": 60}
+_BYTES_PER_ROW = {"spaces": 600, "events": 220, "contents": 160}
 
 
 def memory_limit() -> int:
@@ -45,9 +48,14 @@ def _read(path: Path, table: str, max_memory: int) -> pa.Table:
     rules.check_columns(str(path), table, arrow_schema)
     wanted = [name for name in arrow_schema.names if name in columns and name != "data"]
     _check_size(path, table, metadata, max_memory)
-    # Texts stay dictionaries, so that a text that many rows repeat is held once.
-    texts = [name for name in wanted if columns[name].type == "string"]
-    with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts, page_checksum_verification=True) as file:
+    # What has any length stays a dictionary, so that a text that many rows repeat is held once.
+    long = [
+        name
+        for name in wanted
+        if columns[name].type in ("string", "binary")
+        and not pa.types.is_fixed_size_binary(arrow_schema.field(name).type)
+    ]
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=long, page_checksum_verification=True) as file:
         result = file.read(columns=wanted)
     if len(result) != metadata.num_rows:
         raise pa.ArrowInvalid(f"{len(result)} rows where its footer says {metadata.num_rows}")
@@ -66,3 +74,24 @@ def read_table(folder: Path, table: str, trace_id: object, max_memory: int) -> p
         raise TraceError(f"{path}: not readable as Parquet ({one_line(error)}); copy it again [C07]") from None
     rules.check_trace_id(str(path), result.schema.metadata, trace_id)
     return result
+
+
+def read_pages(path: str | os.PathLike[str], page_size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the contents that the trace in the folder `path` holds, by id, in pieces of uint8 [k, page_size].
+
+    Raises `TraceError` where the trace has none, or pages of another length.
+    """
+    file_path = table_path(Path(path), "contents")
+    try:
+        with pq.ParquetFile(file_path, page_checksum_verification=True) as file:
+            rules.check_columns(str(file_path), "contents", file.schema_arrow)
+            if "data" not in file.schema_arrow.names:
+                rules.refuse(str(file_path), "the trace was captured without contents; capture again with them", "K05")
+            start = 0
+            for batch in file.iter_batches(1024, columns=["data"]):
+                column = batch.column(0).cast(pa.binary())
+                rules.check_pages(str(file_path), column, page_size, start)
+                start += len(column)
+                yield np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, page_size)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TraceError(f"{file_path}: not readable as Parquet ({one_line(error)}); copy it again [C07]") from None

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ksmbench import UsageError, open_trace, write_trace
+from ksmbench import TraceError, UsageError, open_trace, write_trace
 from ksmbench.trace import publish
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
+from ksmbench.trace.tables import read_pages
 from tests.trace.foreign import MANIFEST, foreign_tables, write_foreign
 
 
@@ -124,6 +126,36 @@ def test_what_a_verb_does_not_use_is_not_seen(foreign: Path, tmp_path: Path) -> 
     assert_equal(open_trace(foreign), open_trace(tmp_path / "noise"))
 
 
+def test_fingerprints_and_pages_survive(foreign: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    bare = open_trace(foreign)
+    fingerprint = rng.integers(0, 256, (3, 16), dtype=np.uint8)
+    pages = rng.integers(0, 256, (3, 4096), dtype=np.uint8)
+    trace = replace(bare, fingerprint=fingerprint, manifest=MANIFEST | {"trace_id": "x"})
+    write_trace(trace, tmp_path / "full", pages=iter([pages[:2], pages[2:]]))
+    copy = open_trace(tmp_path / "full")
+    np.testing.assert_array_equal(copy.fingerprint, fingerprint)
+    assert_equal(bare, copy)
+    np.testing.assert_array_equal(np.concatenate(list(read_pages(tmp_path / "full", 4096))), pages)
+    for table in ("spaces", "events", "contents"):
+        assert pq.read_schema(tmp_path / "full" / f"{table}.parquet").metadata[b"trace_id"] == b"x"
+    for kind in (pa.binary(), pa.large_binary(), pa.binary(16)):
+        values = pa.array([None, b"x" * 16, b"y" * 16]).cast(kind)
+        write_foreign(
+            tmp_path / str(kind),
+            foreign_tables() | {"contents": foreign_tables()["contents"] | {"fingerprint": values}},
+        )
+        assert open_trace(tmp_path / str(kind)).fingerprint.tobytes() == bytes(16) + b"x" * 16 + b"y" * 16
+    with pytest.raises(TraceError, match=r"without contents.*\[K05\]"):
+        list(read_pages(foreign, 4096))
+    with pytest.raises(TraceError, match=r"row 0: .*\[K05\]"):
+        list(read_pages(tmp_path / "full", 8192))
+    for wrong in ([pages[:2]], [pages, pages[:1]], [pages[:, :512]]):
+        with pytest.raises(ValueError, match="pages"):
+            write_trace(trace, tmp_path / "wrong", pages=wrong)
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_nothing_is_overwritten_without_force(foreign: Path, tmp_path: Path) -> None:
     trace = open_trace(foreign)
     with pytest.raises(UsageError, match="--force"):
@@ -141,7 +173,7 @@ def test_nothing_is_overwritten_without_force(foreign: Path, tmp_path: Path) -> 
 
 def test_a_failure_leaves_what_was_there(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = open_trace(foreign)
-    monkeypatch.setattr(pq, "write_table", lambda *args, **options: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(UsageError, match="disk full"):
         write_trace(trace, foreign, force=True)
     with pytest.raises(UsageError, match="disk full"):
