@@ -1,0 +1,207 @@
+"""The running kernel's KSM: its settings, its counters, and one batch of ksmd at a time.
+
+KSM is one thing per machine. `KsmSession` holds it alone (a lock file), starts from nothing merged, and puts every
+setting back when it ends, also after a failure or a signal.
+"""
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from ksmbench.errors import KsmbenchError
+
+ROOT = Path("/sys/kernel/mm/ksm")
+LOCK = Path("/run/lock/ksmbench.lock")
+SETTINGS = (
+    "pages_to_scan",
+    "sleep_millisecs",
+    "smart_scan",
+    "use_zero_pages",
+    "max_page_sharing",
+    "stable_node_chains_prune_millisecs",
+    "merge_across_nodes",
+    "advisor_mode",
+)
+COUNTERS = (
+    "full_scans",
+    "pages_scanned",
+    "pages_shared",
+    "pages_sharing",
+    "pages_unshared",
+    "pages_volatile",
+    "pages_skipped",
+    "ksm_zero_pages",
+    "stable_node_chains",
+    "stable_node_dups",
+    "general_profit",
+)
+_SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks")
+# Sleeps that never end by themselves: a store of the other one makes ksmd run one batch.
+_SLEEPS = (4_000_000_000, 4_000_000_001)
+_PATIENCE_S = 600.0
+
+
+def why_not() -> str | None:
+    """What this host lacks for playing traces on its kernel, in one sentence, or None."""
+    if os.geteuid() != 0:
+        return "playing on the running kernel needs root"
+    if not ROOT.is_dir():
+        return f"this kernel has no KSM ({ROOT} is missing)"
+    if not (ROOT / "smart_scan").exists():
+        return "this kernel's KSM is older than 6.7 (no smart_scan)"
+    if _ksmd_pid() is None:
+        return "ksmd is not visible in /proc"
+    return None
+
+
+def _ksmd_pid() -> int | None:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "comm").read_text() == "ksmd\n":
+                    return int(entry.name)
+            except OSError:
+                continue
+    return None
+
+
+def read(name: str) -> str:
+    """A file under /sys/kernel/mm/ksm."""
+    return (ROOT / name).read_text().strip()
+
+
+def store(name: str, value: int | str) -> None:
+    """Write a file under /sys/kernel/mm/ksm; `OSError` where the kernel refuses."""
+    with (ROOT / name).open("w") as file:
+        file.write(str(value))
+
+
+def _cow_ksm() -> int:
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith("cow_ksm "):
+            return int(line.split()[1])
+    return 0
+
+
+class KsmSession:
+    """Sole use of the kernel's KSM, stepped batch by batch; a context manager."""
+
+    def __init__(self, settings: dict[str, int]) -> None:
+        self._settings = settings
+        self._saved: dict[str, str] = {}
+        self._base: dict[str, int] = {}
+        self._turn = 0
+        self._handlers: dict[int, object] = {}
+
+    def __enter__(self) -> "KsmSession":
+        problem = why_not()
+        if problem:
+            raise KsmbenchError(f"{problem}")
+        pid = _ksmd_pid()
+        self._status = Path(f"/proc/{pid}/status")
+        self._schedstat = Path(f"/proc/{pid}/schedstat")
+        LOCK.parent.mkdir(exist_ok=True)
+        self._lock = LOCK.open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if read("run") == "1":
+            self._lock.close()
+            raise KsmbenchError("KSM is in use on this host (run is 1); stop it with: echo 0 > /sys/kernel/mm/ksm/run")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._handlers[number] = signal.signal(number, _stop)
+        try:
+            self._prepare()
+        except BaseException:
+            self._restore()
+            raise
+        return self
+
+    def _prepare(self) -> None:
+        self._saved = {name: read(name) for name in SETTINGS if (ROOT / name).exists()}
+        self._saved["advisor_mode"] = self._saved.get("advisor_mode", "[none]").split("[")[1].split("]")[0]
+        store("run", 0)
+        store("run", 2)
+        store("run", 0)
+        left = {name: value for name in COUNTERS[2:10] if (value := int(read(name)))}
+        if left:
+            raise KsmbenchError(f"KSM still holds {left}; another process uses it, end that first")
+        store("advisor_mode", "none")
+        for name, value in self._settings.items():
+            if name not in ("run", "sleep_millisecs"):
+                store(name, value)
+        store("sleep_millisecs", _SLEEPS[0])
+        self._base = {name: 0 for name in _SINCE_BOOT}
+        self._base = {name: value for name, value in self.counters().items() if name in _SINCE_BOOT}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        try:
+            store("run", 0)
+            store("run", 2)
+            store("run", 0)
+            for name, value in self._saved.items():
+                try:
+                    store(name, value)
+                except OSError:
+                    pass  # a setting that the kernel no longer takes must not keep the others from coming back
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)  # type: ignore[arg-type]
+            self._lock.close()
+
+    def start(self) -> None:
+        """Let ksmd run: its first batch, if anything is registered. Returns when it sleeps."""
+        before = self._switches()[1]
+        store("run", 1)
+        self._wait(before)
+
+    def step(self) -> None:
+        """Run exactly one batch of ksmd. Returns when it sleeps again."""
+        before = self._switches()[1]
+        self._turn = 1 - self._turn
+        store("sleep_millisecs", _SLEEPS[self._turn])
+        self._wait(before)
+
+    def _switches(self) -> tuple[str, int]:
+        state, switches = "", 0
+        for line in self._status.read_text().splitlines():
+            if line.startswith("State:"):
+                state = line.split()[1]
+            elif line.startswith("voluntary_ctxt_switches:"):
+                switches = int(line.split()[1])
+        return state, switches
+
+    def _wait(self, before: int) -> None:
+        # Asleep interruptibly, after a switch: in its own wait, not in one for another CPU. Seen twice, as the two
+        # facts are not read at one instant.
+        deadline = time.monotonic() + _PATIENCE_S
+        last = ("", 0)
+        while True:
+            now = self._switches()
+            if now == last and now[0] == "S" and now[1] > before:
+                return
+            last = now
+            if time.monotonic() > deadline:
+                raise KsmbenchError("ksmd did not finish a batch; is the host frozen, or is nothing registered?")
+
+    def cpu_ns(self) -> int:
+        """CPU time of ksmd since boot."""
+        return int(self._schedstat.read_text().split()[0])
+
+    def counters(self) -> dict[str, int]:
+        """The kernel's counters now; those that count since boot, since the session began."""
+        values = {name: int(read(name)) for name in COUNTERS}
+        values["cow_breaks"] = _cow_ksm()
+        for name, base in self._base.items():
+            values[name] -= base
+        return values
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(f"signal {number}")

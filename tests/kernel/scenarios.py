@@ -1,0 +1,198 @@
+"""Random scenarios as traces: few contents, many verbs, batches that end anywhere in a pass.
+
+Space 0 keeps a mergeable mapping to the end, so that ksmd never idles and can be stepped through its sleep. Batch k
+happens at k times 20 ms and sees the events up to then.
+"""
+
+import numpy as np
+
+from ksmbench.trace.columns import Contents, Events, Space, Trace
+from ksmbench.trace.schema import Advice, Kind
+
+BATCH_NS = 20_000_000
+AREA_PAGES = 64
+_FIRST_AREA = 0x400000
+_AREA_STEP = 0x1000
+_N_AREAS = 3
+_MAX_SPACES = 6
+
+Row = tuple[int, int, int, int, int, int]  # time, kind, space, page, count, value
+
+
+def make_contents(rng: np.random.Generator, n: int) -> Contents:
+    """`n` distinct contents with common prefixes of many lengths; row 0 is the zero page."""
+    pages = {bytes(64)}
+    while len(pages) < n:
+        length = int(rng.integers(1, 64))
+        pages.add(bytes(rng.integers(0, 3, length, dtype=np.uint8)).ljust(64, b"\0"))
+    ranked = sorted(pages)
+    lcp = [0]
+    for before, after in zip(ranked, ranked[1:], strict=False):
+        lcp.append(next(i for i in range(64) if before[i] != after[i]))
+    return Contents(np.array(lcp, np.uint16), np.arange(n, dtype=np.uint32))
+
+
+def make_trace(
+    rows: list[Row], contents: Contents, names: tuple[str, ...] = (), named: dict[int, int] | None = None
+) -> Trace:
+    """A trace from rows in order of time; `named` gives rows a name by its number."""
+    table = np.array(rows, np.int64).reshape(-1, 6)
+    n_spaces = 1 + int(max(table[:, 2].max(), table[table[:, 1] == Kind.FORK, 5].max(initial=0)))
+    name = np.full(len(table), -1, np.int32)
+    for row, number in (named or {}).items():
+        name[row] = number
+    events = Events(
+        time_ns=table[:, 0].copy(),
+        kind=table[:, 1].astype(np.uint8),
+        space=table[:, 2].astype(np.int32),
+        page=table[:, 3].copy(),
+        n_pages=table[:, 4].copy(),
+        value=table[:, 5].copy(),
+        node=np.zeros(len(table), np.uint8),
+        name=name,
+    )
+    spaces = tuple(Space(None, f"p{i}", "process") for i in range(n_spaces))
+    manifest = {"format": "ksmbench-trace", "version": 1, "page_size": 4096}
+    return Trace(manifest, spaces, events, contents, names)
+
+
+class _Builder:
+    """Writes events that real processes can play: it knows what is mapped where."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.rows: list[Row] = []
+        self.time = 0
+        self.contents = make_contents(self.rng, int(self.rng.integers(3, 24)))
+        self.mapped: dict[int, np.ndarray] = {}  # space -> bool [areas, pages]
+        self.exited: set[int] = set()
+        self.next_space = 0
+
+    def pick(self, *values: int) -> int:
+        return int(self.rng.choice(values))
+
+    def add(self, kind: int, space: int, page: int = 0, count: int = 0, value: int = 0) -> None:
+        self.rows.append((self.time, int(kind), space, page, count, int(value)))
+
+    def page(self, area: int, offset: int) -> int:
+        return _FIRST_AREA + area * _AREA_STEP + offset
+
+    def new_space(self) -> int:
+        space = self.next_space
+        self.next_space += 1
+        self.mapped[space] = np.zeros((_N_AREAS, AREA_PAGES), bool)
+        return space
+
+    def map(self, space: int) -> None:
+        area, start, count = self._place()
+        self.add(Kind.MAP, space, self.page(area, start), count)
+        self.mapped[space][area, start : start + count] = True
+        if self.rng.random() < 0.9:
+            self.add(Kind.MADVISE, space, self.page(area, start), count, Advice.MERGEABLE)
+
+    def _place(self) -> tuple[int, int, int]:
+        area = int(self.rng.integers(1, _N_AREAS))
+        start = int(self.rng.integers(AREA_PAGES - 1))
+        return area, start, int(self.rng.integers(1, AREA_PAGES - start + 1))
+
+    def run(self, space: int) -> tuple[int, int, int] | None:
+        """A random run of mapped pages: area, first, count."""
+        areas = [a for a in range(_N_AREAS) if self.mapped[space][a].any()]
+        if not areas:
+            return None
+        area = self.pick(*areas)
+        pages = np.flatnonzero(self.mapped[space][area])
+        start = self.pick(*pages.tolist())
+        count = 1
+        limit = self.pick(1, 1, 2, 4, 8, 16, 64)
+        while count < limit and start + count < AREA_PAGES and self.mapped[space][area, start + count]:
+            count += 1
+        return area, start, count
+
+    def alive(self) -> list[int]:
+        return [space for space in self.mapped if space not in self.exited]
+
+    def event(self) -> None:
+        """One random event."""
+        space = self.pick(*self.alive())
+        roll = self.rng.random()
+        if roll < 0.05 and self.next_space < _MAX_SPACES:
+            child = self.new_space()
+            self.mapped[child] = self.mapped[space].copy()
+            self.add(Kind.FORK, space, value=child)
+            return
+        if roll < 0.075 and space != 0:
+            self.add(Kind.EXIT, space)
+            self.exited.add(space)
+            return
+        if roll < 0.12:
+            self.map(space)
+            return
+        found = self.run(space)
+        if found is None:
+            self.map(space)
+            return
+        area, start, count = found
+        page = self.page(area, start)
+        if roll < 0.62:
+            self.add(Kind.WRITE, space, page, count, int(self.rng.integers(len(self.contents.lcp))))
+        elif roll < 0.72:
+            self.add(Kind.TOUCH, space, page, count)
+        elif roll < 0.77:
+            self.add(Kind.READ, space, page, count)
+        elif roll < 0.82:
+            self.add(Kind.MADVISE, space, page, count, Advice.DONTNEED)
+        elif roll < 0.88:
+            self.add(Kind.MADVISE, space, page, count, Advice.MERGEABLE)
+        elif roll < 0.91 and area != 0:
+            self.add(Kind.MADVISE, space, page, count, Advice.UNMERGEABLE)
+        elif roll < 0.93:
+            advice = self.pick(Advice.DONTFORK, Advice.DOFORK, Advice.WIPEONFORK, Advice.KEEPONFORK)
+            self.add(Kind.MADVISE, space, page, count, advice)
+            # What a fork does not copy cannot be told from here: the child would be played blindly.
+            self.rows.pop()
+        elif roll < 0.96 and area != 0:
+            self.add(Kind.UNMAP, space, page, count)
+            self.mapped[space][area, start : start + count] = False
+        elif area != 0:
+            self._move(space, area, start, count)
+
+    def _move(self, space: int, area: int, start: int, count: int) -> None:
+        target = 1 + area % (_N_AREAS - 1)
+        place = int(self.rng.integers(AREA_PAGES - count + 1))
+        if target == area:
+            return
+        self.add(Kind.MOVE, space, self.page(area, start), count, self.page(target, place))
+        self.mapped[space][area, start : start + count] = False
+        self.mapped[space][target, place : place + count] = True
+
+
+def random_scenario(seed: int) -> tuple[Trace, dict[str, int], int]:
+    """A trace, the settings, and the number of batches (64 to 120)."""
+    b = _Builder(seed)
+    settings = {
+        "pages_to_scan": b.pick(1, 2, 3, 5, 7, 10, 20, 50, 100_000),
+        "smart_scan": b.pick(0, 0, 1),
+        "use_zero_pages": b.pick(0, 1),
+        "max_page_sharing": b.pick(2, 3, 4, 256),
+        "stable_node_chains_prune_millisecs": b.pick(0, 4294967295),
+    }
+    n_batches = int(b.rng.integers(64, 121))
+    for _ in range(int(b.rng.integers(1, 4))):
+        space = b.new_space()
+        if space == 0:
+            b.add(Kind.MAP, 0, b.page(0, 0), 8)
+            b.mapped[0][0, :8] = True
+            b.add(Kind.MADVISE, 0, b.page(0, 0), 8, Advice.MERGEABLE)
+        b.map(space)
+    for _ in range(int(b.rng.integers(4, 24))):
+        b.event()
+    busy = b.rng.random() * 0.8
+    for batch in range(n_batches):
+        b.time = batch * BATCH_NS - int(b.rng.integers(0, 2)) * (BATCH_NS // 2) * (batch > 0)
+        if b.rng.random() < busy:
+            for _ in range(int(b.rng.geometric(0.4))):
+                b.event()
+    b.time = (n_batches - 1) * BATCH_NS
+    b.add(Kind.MARK, 0)
+    return make_trace(b.rows, b.contents), settings, n_batches
