@@ -66,7 +66,7 @@ def _frame(design: Design, rows: npt.NDArray[np.int64]) -> pl.DataFrame:
     columns = {"time_ns": rows[:, 0]} | {name: rows[:, 1 + i] for i, name in enumerate(SAMPLED)}
     frame = pl.DataFrame({name: np.ascontiguousarray(column) for name, column in columns.items()})
     missing = [name for name in SAMPLED if name not in design.counters]
-    return frame.with_columns(pl.lit(None, pl.Int64).alias(name) for name in missing).select(columns)
+    return frame.with_columns(pl.lit(None, pl.Int64).alias(name) for name in missing).select(list(columns))
 
 
 def _spaces_frame(rows: npt.NDArray[np.int64]) -> pl.DataFrame:

@@ -118,7 +118,7 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
     events = trace.events
     mm, value, owners = _generations(trace)
     universe = find_universe(events._replace(space=mm, value=value), len(owners))
-    n_entries = int(universe.size.sum())
+    n_entries = sum(universe.size.tolist())  # of any size, as it is checked
     needed = n_entries * BYTES_PER_ENTRY + len(mm) * BYTES_PER_EVENT
     if needed > max_memory or n_entries > 1 << 30:
         raise TraceError(

@@ -119,6 +119,15 @@ def _madvise(m: Vector, mm: Integer, first: Integer, last: Integer, advice: Inte
 
 
 @kernel
+def _any_mapped(m: Vector, first: Integer, last: Integer) -> Integer:
+    flags = u8(m, FLAGS)
+    for e in range(first, last):
+        if flags[e] & MAPPED:
+            return True
+    return False
+
+
+@kernel
 def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer) -> None:
     # The absent entries first .. first + n - 1 get the mapping of entry `source`.
     flags = u8(m, FLAGS)
@@ -134,6 +143,8 @@ def _move(m: Vector, mm: Integer, i: Integer) -> None:
     first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
     if i64(m, TARGET_FIRST)[i] < last and first < i64(m, TARGET_LAST)[i]:
         return  # mremap refuses overlapping ranges
+    if not _any_mapped(m, first, last):
+        return
     for e in range(first, last):
         break_entry(m, mm, e)
     _unmap(m, mm, i64(m, TARGET_FIRST)[i], i64(m, TARGET_LAST)[i])

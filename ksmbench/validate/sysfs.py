@@ -38,6 +38,7 @@ COUNTERS = (
     "stable_node_dups",
     "general_profit",
 )
+_NOTHING_LEFT = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages", "general_profit")
 _SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks")
 # Sleeps that never end by themselves: a store of the other one makes ksmd run one batch.
 _SLEEPS = (4_000_000_000, 4_000_000_001)
@@ -124,7 +125,7 @@ class KsmSession:
         store("run", 0)
         store("run", 2)
         store("run", 0)
-        left = {name: value for name in COUNTERS[2:10] if (value := int(read(name)))}
+        left = {name: value for name in _NOTHING_LEFT if (value := int(read(name)))}
         if left:
             raise KsmbenchError(f"KSM still holds {left}; another process uses it, end that first")
         store("advisor_mode", "none")
