@@ -1,0 +1,264 @@
+"""`ksmbench.compare`: several designs and settings side by side on the same traces, over all cores."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ksmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ksmbench.engine.cost import CostProfile
+    from ksmbench.result import Result
+    from ksmbench.trace.columns import Trace
+
+    AnyTrace = Trace | str | os.PathLike[str]
+
+Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
+BOUNDS = ("none", "oracle")
+_BOUND_SAMPLES = 4000  # where the designs are sampled by batch, which the bounds do not have
+_KEYS = ("trace", "design", "settings")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A design and the settings that differ from its defaults, as "ksm-6.18,pages_to_scan=1000" says them."""
+
+    design: str
+    settings: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def settings_text(self) -> str:
+        """Such as "pages_to_scan=1000,sleep_millisecs=50"; empty for the defaults."""
+        return ",".join(f"{name}={value}" for name, value in self.settings)
+
+    def __str__(self) -> str:
+        return ",".join(filter(None, (self.design, self.settings_text)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    `samples` leads with trace, design, settings (text) and goes on as a replay's; `summary` has one row per trace and
+    design with every key of a replay's summary. `bounds` are the samples of `none` and `oracle` on every trace, also
+    where they were not asked for: the floor and the ceiling of plots.
+    """
+
+    samples: "pl.DataFrame"
+    summary: "pl.DataFrame"
+    bounds: "pl.DataFrame" = field(repr=False)
+    page_size: dict[str, int]  # of every trace, bytes
+    paths: dict[str, str]  # of every trace
+    designs: list[str]  # as texts that `parse_design` reads
+    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, as asked for
+    provenance: list[dict[str, Any]]  # of each replay, in the order of `summary`
+    output: Path | None = None
+
+
+def parse_design(text: str) -> Spec:
+    """The design and settings that `text` names; raises `UsageError` in one sentence."""
+    from ksmbench import designs
+
+    name, *pairs = (part.strip() for part in text.split(","))
+    design = designs.find(name)
+    settings: dict[str, int] = {}
+    for pair in pairs:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not key:
+            raise UsageError(f'--design {text}: "{pair}" is not NAME=VALUE, such as pages_to_scan=1000')
+        if key in settings:
+            raise UsageError(f"--design {text}: {key} is set twice")
+        try:
+            settings[key] = int(value)
+        except ValueError:
+            raise UsageError(f'--design {text}: {key} must be an integer, not "{value}"') from None
+    designs.complete_settings(design, settings)
+    return Spec(design.name, tuple(settings.items()))
+
+
+def _specs(wanted: Iterable[str]) -> list[Spec]:
+    specs = [parse_design(text) for text in ([wanted] if isinstance(wanted, str) else wanted)]
+    if not specs:
+        raise UsageError("nothing to compare; name at least one design, such as ksm-6.18")
+    seen = [Spec(spec.design, tuple(sorted(spec.settings))) for spec in specs]
+    for spec, same in zip(specs, seen, strict=True):
+        if seen.count(same) > 1:
+            raise UsageError(f'"{spec}" is named twice; once is enough')
+    return specs
+
+
+def _open(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
+    # Traces by a short name: the folder's, or its whole path where two folders are called alike.
+    from ksmbench.trace.columns import Trace
+    from ksmbench.trace.store import open_trace
+
+    given = [traces] if isinstance(traces, Trace | str | os.PathLike) else list(traces)
+    if not given:
+        raise UsageError("nothing to compare on; name at least one trace")
+    opened = [trace if isinstance(trace, Trace) else open_trace(trace) for trace in given]
+    names = [trace.path.resolve().name if trace.path else f"trace-{i + 1}" for i, trace in enumerate(opened)]
+    paths = [str(trace.path) if trace.path else name for trace, name in zip(opened, names, strict=True)]
+    labels = [path if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f'the trace "{label}" is named twice; once is enough')
+    return dict(zip(labels, opened, strict=True))
+
+
+class _Parts:
+    """The part done of all tasks together, told from any thread."""
+
+    def __init__(self, n_tasks: int, progress: Progress | None) -> None:
+        self.parts = [0.0] * n_tasks
+        self.progress = progress
+        self.lock = threading.Lock()
+
+    def tell(self, task: int, part: float) -> None:
+        if self.progress is None:
+            return
+        with self.lock:
+            self.parts[task] = part
+            self.progress(sum(self.parts) / len(self.parts))
+
+
+def _run_all(tasks: "list[Callable[[], Result]]", first: int, jobs: int | None) -> "list[Result]":
+    # The task `first` alone, so that compiling happens once; then the others on threads (kernels release the GIL).
+    results: dict[int, Result] = {first: tasks[first]()}
+    rest = [i for i in range(len(tasks)) if i != first]
+    workers = jobs or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        futures = {i: pool.submit(tasks[i]) for i in rest}
+        wait(futures.values(), return_when=FIRST_EXCEPTION)
+        for future in futures.values():
+            if future.done() and not future.cancelled() and future.exception():
+                pool.shutdown(wait=True, cancel_futures=True)
+                future.result()
+        results |= {i: future.result() for i, future in futures.items()}
+    return [results[i] for i in range(len(tasks))]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One replay."""
+
+    label: str  # of the trace
+    spec: Spec
+    sample: str | float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.label, self.spec.design, self.spec.settings_text
+
+
+def _bound_sample(trace: "Trace", sample: str | float) -> str | float:
+    if sample != "batch":
+        return sample
+    times = trace.events.time_ns
+    span = int(times[-1] - times[0]) if len(times) else 0
+    return max(span / _BOUND_SAMPLES, 1e6) / 1e9
+
+
+def _replay_all(
+    opened: "dict[str, Trace]",
+    tasks: list[_Task],
+    jobs: int | None,
+    progress: Progress | None,
+    options: dict[str, Any],
+) -> "dict[_Task, Result]":
+    from ksmbench.replay import replay
+
+    parts = _Parts(len(tasks), progress)
+
+    def bind(number: int, task: _Task) -> "Callable[[], Result]":
+        def run() -> "Result":
+            def tell(part: float) -> None:
+                parts.tell(number, part)
+
+            settings = dict(task.spec.settings)
+            result = replay(
+                opened[task.label], task.spec.design, sample=task.sample, progress=tell, **options, **settings
+            )
+            tell(1.0)
+            return result
+
+        return run
+
+    scans = [i for i, task in enumerate(tasks) if task.spec.design not in BOUNDS]
+    results = _run_all([bind(i, task) for i, task in enumerate(tasks)], scans[0] if scans else 0, jobs)
+    return dict(zip(tasks, results, strict=True))
+
+
+def _stack(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":
+    import polars as pl
+
+    return pl.concat(
+        done[task].samples.select(
+            [pl.lit(value).alias(name) for name, value in zip(_KEYS, task.key, strict=True)] + [pl.all()]
+        )
+        for task in tasks
+    )
+
+
+def _summary(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":
+    import polars as pl
+
+    rows = [dict(zip(_KEYS, task.key, strict=True)) | done[task].summary for task in tasks]
+    frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    return frame.with_columns(pl.col(pl.Null).cast(pl.Float64))
+
+
+def compare(
+    traces: "AnyTrace | Sequence[AnyTrace]",
+    designs: Iterable[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    sample: str | float = 1.0,
+    cost: "str | CostProfile | None" = None,
+    until: float | None = None,
+    mergeable: str = "as-is",
+    ignore_tune: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Replay every one of `traces` (a `Trace` or a path each) through every one of `designs`, on `jobs` threads.
+
+    `designs` are texts such as "ksm-6.18" or "ksm-6.18,pages_to_scan=1000,sleep_millisecs=50"; the other options mean
+    what they mean to `ksmbench.replay`. With `output`, a folder of that name appears whole, with `report.html`,
+    `report.md` and `samples.parquet`; an existing one is an error unless `force` is set. `jobs` is by default the
+    number of cores. `progress` is told the part done, 0 to 1.
+
+    Raises `TraceError` for a broken trace and `UsageError` for what cannot be meant.
+    """
+    from ksmbench.report.write import check_output, write_report
+
+    specs = _specs(designs)
+    folder = None if output is None else check_output(output, force=force)
+    opened = _open(traces)
+    options = {"cost": cost, "until": until, "mergeable": mergeable, "ignore_tune": ignore_tune}
+    asked = [_Task(label, spec, sample) for label in opened for spec in specs]
+    bounds = [
+        _Task(label, Spec(name), _bound_sample(trace, sample)) for label, trace in opened.items() for name in BOUNDS
+    ]
+    tasks = list(dict.fromkeys(asked + bounds))
+    done = _replay_all(opened, tasks, jobs, progress, options)
+    comparison = Comparison(
+        samples=_stack(done, asked),
+        summary=_summary(done, asked),
+        bounds=_stack(done, bounds),
+        page_size={label: trace.page_size for label, trace in opened.items()},
+        paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
+        designs=[str(spec) for spec in specs],
+        options={"sample": sample} | options,
+        provenance=[done[task].provenance | {"settings": done[task].settings} | done[task].options for task in asked],
+        output=folder,
+    )
+    if folder is not None:
+        write_report(comparison, folder)
+    return comparison
