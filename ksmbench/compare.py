@@ -180,10 +180,8 @@ def _replay_all(
             def tell(part: float) -> None:
                 parts.tell(number, part)
 
-            settings = dict(task.spec.settings)
-            result = replay(
-                opened[task.label], task.spec.design, sample=task.sample, progress=tell, **options, **settings
-            )
+            more: dict[str, Any] = options | dict(task.spec.settings)
+            result = replay(opened[task.label], task.spec.design, sample=task.sample, progress=tell, **more)
             tell(1.0)
             return result
 

@@ -1,0 +1,122 @@
+"""The plots of a report, as Vega-Lite specifications made with Altair; colours of axes and text are the page's."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+# Told apart by most eyes, and legible on white and on near-black.
+PALETTE = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4", "#ec4899", "#84cc16", "#b45309", "#64748b")
+CEILING = "#8a8f98"
+WIDTH, HEIGHT = 1000, 280
+ORACLE = "oracle"
+
+
+def _colours(labels: list[str]) -> alt.Scale:
+    shown = [label for label in labels if label not in (ORACLE, "none")]
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(shown))]
+    return alt.Scale(domain=[*shown, ORACLE], range=[*colours, CEILING])
+
+
+def _lines(
+    data: pl.DataFrame, column: str, title: str, labels: list[str], *, unit: str
+) -> alt.LayerChart | alt.FacetChart | None:
+    data = data.filter(pl.col(column).is_not_null())
+    if data.group_by("label").len().filter(pl.col("len") > 1).is_empty():
+        return None
+    hover = alt.selection_point(fields=["seconds"], nearest=True, on="pointerover", empty=False, clear="pointerout")
+    names = [label for label in labels if label in set(data["label"])]
+    colour = alt.Color("label:N", scale=_colours(labels), sort=names, legend=alt.Legend(title=None, values=names))
+    x = alt.X("seconds:Q", title="trace time (s)", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
+    y = alt.Y(f"{column}:Q", title=title)
+    base = alt.Chart(data.select("label", "seconds", pl.col(column).round(3)))
+    is_oracle = alt.datum.label == ORACLE
+    lines = base.mark_line(strokeWidth=2, interpolate="linear", clip=True).encode(
+        x=x,
+        y=y,
+        color=colour,
+        strokeDash=alt.when(is_oracle).then(alt.value([6, 4])).otherwise(alt.value([1, 0])),
+    )
+    tooltip = [
+        alt.Tooltip("label:N", title="design"),
+        alt.Tooltip("seconds:Q", title="s", format=",.1f"),
+        alt.Tooltip(f"{column}:Q", title=unit, format=",.2~f"),
+    ]
+    points = (
+        base.mark_point(filled=True, size=50, opacity=1)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        .transform_filter(hover)
+    )
+    catch = base.mark_point(opacity=0, size=60).encode(x=x, y=y, tooltip=tooltip).add_params(hover)
+    return alt.layer(lines, points, catch).properties(width="container", height=HEIGHT)
+
+
+def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.FacetChart | None:
+    data = summary.select(
+        "label",
+        (pl.col("scan_cost_cpu_share") * 100).round(3).alias("cpu"),
+        (pl.col("oracle_share") * 100).round(2).alias("share"),
+        (pl.col("saved_bytes") / 2**20).round(2).alias("saved"),
+    ).filter(pl.col("cpu").is_not_null() & pl.col("share").is_not_null() & (pl.col("label") != "none"))
+    if data.filter(pl.col("label") != ORACLE).is_empty():
+        return None
+    lowest = min(0.0, float(data["share"].min() or 0))  # type: ignore[arg-type]
+    top = max(100.0, float(data["share"].max() or 0))  # type: ignore[arg-type]
+    x = alt.X("cpu:Q", title="ksmd (% of one CPU)", scale=alt.Scale(zero=True, nice=True))
+    y = alt.Y("share:Q", title="share of the oracle's saving (%)", scale=alt.Scale(domain=[lowest, top * 1.06]))
+    base = alt.Chart(data)
+    points = base.mark_point(filled=True, size=160, opacity=1).encode(
+        x=x,
+        y=y,
+        color=alt.Color("label:N", scale=_colours(labels), legend=None),
+        tooltip=[
+            alt.Tooltip("label:N", title="design"),
+            alt.Tooltip("cpu:Q", title="% of one CPU"),
+            alt.Tooltip("share:Q", title="% of the oracle"),
+            alt.Tooltip("saved:Q", title="MiB saved"),
+        ],
+    )
+    names = base.mark_text(align="left", dx=12, dy=1, fontSize=12).encode(
+        x=x, y=y, text="label:N", color=alt.Color("label:N", scale=_colours(labels), legend=None)
+    )
+    return alt.layer(points, names).properties(width="container", height=HEIGHT + 40)
+
+
+def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
+    """The plots of one trace: each a dict of `title`, `note` and `spec` (Vega-Lite); fewer where nothing is to be seen.
+
+    `curves` are the rows of `ksmbench.report.curves.curves`, `summary` those of the comparison with a column `label`.
+    """
+    alt.data_transformers.disable_max_rows()
+    labels = list(dict.fromkeys(summary["label"].to_list() + [ORACLE]))
+    designs = curves.filter(pl.col("label") != "none")
+    work = designs.filter(pl.col("label") != ORACLE)
+    made = [
+        (
+            "Memory saved over time",
+            "Frames that no merging would use, minus frames used. The dashed line is the oracle: it merges every equal "
+            "mergeable page at once, so nothing can be above it for long.",
+            _lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
+        ),
+        (
+            "What is bought for which CPU time",
+            "Up is better, left is cheaper: the saving at the end against the time that ksmd takes.",
+            _scatter(summary, labels),
+        ),
+        (
+            "ksmd's CPU time",
+            "Share of one CPU since the point before.",
+            _lines(work, "cpu_percent", "% of one CPU", labels, unit="% of one CPU"),
+        ),
+        (
+            "Pages scanned",
+            "Pages that ksmd processed per second since the point before.",
+            _lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
+        ),
+        (
+            "Copy-on-write breaks",
+            "Merged pages that were written and had to be copied again, so far: each costs the guest a fault.",
+            _lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
+        ),
+    ]
+    return [{"title": title, "note": note, "spec": chart.to_dict()} for title, note, chart in made if chart is not None]

@@ -1,0 +1,84 @@
+"""The table of a comparison: designs as rows, the metrics that decide as columns, the best of each marked."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ksmbench.compare import BOUNDS
+
+Number = float | int | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: a key of the summary, its heading with the unit, and what is good."""
+
+    key: str
+    heading: str
+    scale: float  # shown = value * scale
+    digits: int
+    best: int = 0  # 1: the highest is best, -1: the lowest, 0: neither
+
+
+COLUMNS = (
+    Column("saved_bytes", "saved at the end (MiB)", 1 / 2**20, 1, 1),
+    Column("oracle_share", "of the oracle (%)", 100, 1, 1),
+    Column("saved_bytes_mean", "saved on average (MiB)", 1 / 2**20, 1, 1),
+    Column("saved_bytes_net", "net of metadata (MiB)", 1 / 2**20, 1, 1),
+    Column("time_to_90_percent_s", "90 % reached after (s)", 1, 1, -1),
+    Column("scan_cost_cpu_share", "ksmd (% of one CPU)", 100, 2, -1),
+    Column("cpu_s_per_gib_saved", "CPU s per GiB saved", 1, 2, -1),
+    Column("merge_ratio", "sharing / shared", 1, 2),
+    Column("cow_breaks", "copy-on-write breaks", 1, 0, -1),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as it is shown."""
+
+    text: str
+    best: bool = False
+    part: float | None = None  # of a bar, percent
+
+
+def show(value: Number, scale: float = 1.0, digits: int = 1) -> str:
+    """`value * scale` with `digits` decimals and thousands separated; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    shown = round(value * scale, digits)
+    return f"{shown + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero
+
+
+def _best(rows: list[dict[str, Any]], column: Column) -> float | None:
+    # Among what saves anything: doing nothing is cheapest, and the oracle is no design to choose.
+    values = [
+        float(row[column.key])
+        for row in rows
+        if row["design"] not in BOUNDS and row.get(column.key) is not None and (row.get("saved_bytes") or 0) > 0
+    ]
+    if column.best == 0 or len(set(values)) < 2:
+        return None
+    return max(values) if column.best > 0 else min(values)
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one trace's summary as `label`, `bound` (is it `none` or `oracle`) and `cells` under COLUMNS."""
+    best = {column.key: _best(rows, column) for column in COLUMNS}
+
+    def cell(row: dict[str, Any], column: Column) -> Cell:
+        value = row.get(column.key)
+        is_best = value is not None and value == best[column.key] and row["design"] not in BOUNDS
+        part = None
+        if column.key == "oracle_share" and value is not None:
+            part = round(100 * min(max(value, 0.0), 1.0), 1)
+        return Cell(show(value, column.scale, column.digits), is_best, part)
+
+    return [
+        {
+            "label": row["label"],
+            "bound": row["design"] in BOUNDS,
+            "cells": [cell(row, column) for column in COLUMNS],
+        }
+        for row in rows
+    ]
