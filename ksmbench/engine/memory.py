@@ -65,6 +65,13 @@ ZEROED = -3  # a zero-filled part of a huge frame that was split: its entries ma
 NO_FOLIO = -1
 FOLIO_PAGES = 512
 
+# As numpy's integers: numba compiles a function again for every literal that it is called with.
+ON = np.int64(1)
+OFF = np.int64(0)
+_IN = np.int64(1)
+_OUT = np.int64(-1)
+_ZERO = np.int64(0)
+
 STALE = -1  # key of a stable node whose frame is gone
 
 
@@ -95,20 +102,20 @@ def count_frame(m: Vector, f: Integer, sign: Integer) -> None:
     """
     if len(i32(m, REFS)) == 0 or i32(m, MAPCOUNT)[f] == 0:
         return
-    plain = i32(m, PLAIN)[f]
+    plain = np.int64(i32(m, PLAIN)[f])
     mergeable = i32(m, MAPCOUNT)[f] - plain
-    content = i32(m, CONTENT)[f]
+    content = np.int64(i32(m, CONTENT)[f])
     if plain > 0:
         m[PLAIN_FRAMES] += sign
     if mergeable > 0:
-        before = i32(m, REFS)[content]
+        before = np.int64(i32(m, REFS)[content])
         after = before + sign * mergeable
         i32(m, REFS)[content] = after
         if content != 0:
             m[DISTINCT] += int(after > 0) - int(before > 0)
             m[SHARED_CONTENTS] += int(after > 1) - int(before > 1)
             if plain > 0:
-                before = i32(m, MIXED)[content]
+                before = np.int64(i32(m, MIXED)[content])
                 i32(m, MIXED)[content] = before + sign
                 m[MIXED_CONTENTS] += int(before + sign > 0) - int(before > 0)
 
@@ -135,7 +142,7 @@ def new_frame(m: Vector, content: Integer, numa: Integer) -> Integer:
 @kernel
 def map_frame(m: Vector, e: Integer, f: Integer) -> None:
     """Let the absent entry `e` map frame `f`."""
-    count_frame(m, f, -1)
+    count_frame(m, f, _OUT)
     i32(m, FRAME)[e] = f
     i32(m, MAPCOUNT)[f] += 1
     m[Counter.PAGES_ANON] += 1
@@ -145,13 +152,13 @@ def map_frame(m: Vector, e: Integer, f: Integer) -> None:
         tree_rows(m, ROWS)[e, KEY] = i32(m, CONTENT)[f]
     elif len(i32(m, PLAIN)) > 0:
         i32(m, PLAIN)[f] += 1
-    count_frame(m, f, 1)
+    count_frame(m, f, _IN)
 
 
 @kernel
 def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Make `e` absent; a frame that nothing maps any more is freed, and its stable node is stale."""
-    f = i32(m, FRAME)[e]
+    f = np.int64(i32(m, FRAME)[e])
     if f == ABSENT:
         return
     i32(m, FRAME)[e] = ABSENT
@@ -160,11 +167,11 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
         m[Counter.KSM_ZERO_PAGES] -= 1
         i64(m, ZERO_PAGES)[mm] -= 1
         return
-    count_frame(m, f, -1)
+    count_frame(m, f, _OUT)
     i32(m, MAPCOUNT)[f] -= 1
     if len(i32(m, PLAIN)) > 0 and not u8(m, FLAGS)[e] & MERGEABLE:
         i32(m, PLAIN)[f] -= 1
-    node = i32(m, NODE)[f]
+    node = np.int64(i32(m, NODE)[f])
     if node != ZEROED:
         m[Counter.PAGES_ANON] -= 1
     if i32(m, MAPCOUNT)[f] == 0:
@@ -177,20 +184,20 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
         i32(m, FREE)[m[FREE_TOP]] = f
         m[FREE_TOP] += 1
     else:
-        count_frame(m, f, 1)
+        count_frame(m, f, _IN)
 
 
 @kernel
 def is_ksm(m: Vector, f: Integer) -> Integer:
     """Whether frame `f` is the design's merged frame."""
-    node = i32(m, NODE)[f]
+    node = np.int64(i32(m, NODE)[f])
     return node >= 0 or node == KSM_WITHOUT_NODE
 
 
 @kernel
 def billable_content(m: Vector, e: Integer) -> Integer:
     """The content of the present anonymous page at `e` in a mergeable mapping, or -1."""
-    content = tree_rows(m, ROWS)[e, KEY]
+    content = np.int64(tree_rows(m, ROWS)[e, KEY])
     if content == 0 and i32(m, NODE)[i32(m, FRAME)[e]] == ZEROED:
         return -1
     return np.int64(content)
@@ -199,14 +206,14 @@ def billable_content(m: Vector, e: Integer) -> Integer:
 @kernel
 def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Integer) -> None:
     """A write fault and its bytes: a frame of one's own is written in place, any other is copied."""
-    f = i32(m, FRAME)[e]
+    f = np.int64(i32(m, FRAME)[e])
     if f >= 0:
         if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1:
-            count_frame(m, f, -1)
+            count_frame(m, f, _OUT)
             i32(m, CONTENT)[f] = content
             if u8(m, FLAGS)[e] & MERGEABLE:
                 tree_rows(m, ROWS)[e, KEY] = content
-            count_frame(m, f, 1)
+            count_frame(m, f, _IN)
             return
         if is_ksm(m, f):
             m[Counter.COW_BREAKS] += 1
@@ -217,19 +224,19 @@ def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Inte
 @kernel
 def touch_entry(m: Vector, mm: Integer, e: Integer, numa: Integer) -> None:
     """A write of the bytes that are there; an absent page is filled with zeroes."""
-    f = i32(m, FRAME)[e]
-    write_entry(m, mm, e, i32(m, CONTENT)[f] if f >= 0 else 0, numa)
+    f = np.int64(i32(m, FRAME)[e])
+    write_entry(m, mm, e, np.int64(i32(m, CONTENT)[f]) if f >= 0 else _ZERO, numa)
 
 
 @kernel
 def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Unshare a merged page: `e` gets a frame of its own with the same content."""
-    f = i32(m, FRAME)[e]
+    f = np.int64(i32(m, FRAME)[e])
     if f == KSM_ZERO:
         unmap_entry(m, mm, e)
-        map_frame(m, e, new_frame(m, 0, 0))
+        map_frame(m, e, new_frame(m, _ZERO, _ZERO))
     elif f >= 0 and is_ksm(m, f):
-        write_entry(m, mm, e, i32(m, CONTENT)[f], u8(m, NUMA)[f])
+        write_entry(m, mm, e, np.int64(i32(m, CONTENT)[f]), np.int64(u8(m, NUMA)[f]))
 
 
 @kernel
@@ -238,14 +245,14 @@ def set_mergeable(m: Vector, mm: Integer, e: Integer, on: Integer) -> Integer:
     is_on = (u8(m, FLAGS)[e] & MERGEABLE) != 0
     if is_on == (on != 0):
         return False
-    f = i32(m, FRAME)[e]
+    f = np.int64(i32(m, FRAME)[e])
     u8(m, FLAGS)[e] ^= MERGEABLE
     if f >= 0:
-        count_frame(m, f, -1)
+        count_frame(m, f, _OUT)
         if len(i32(m, PLAIN)) > 0:
             i32(m, PLAIN)[f] += -1 if on else 1
         tree_rows(m, ROWS)[e, KEY] = i32(m, CONTENT)[f] if on else -1
-        count_frame(m, f, 1)
+        count_frame(m, f, _IN)
     i64(m, MERGEABLE_ENTRIES)[mm] += 1 if on else -1
     return True
 
@@ -272,7 +279,7 @@ def replace_by_zero(m: Vector, mm: Integer, e: Integer) -> None:
 def split_folio(m: Vector, folio: Integer) -> None:
     """Split a huge frame; its zero-filled parts vanish, as the kernel maps the zero page in their place."""
     for place in range(FOLIO_PAGES):
-        f = i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place]
+        f = np.int64(i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place])
         if i32(m, FOLIO)[f] != folio or i32(m, MAPCOUNT)[f] == 0:
             continue
         i32(m, FOLIO)[f] = NO_FOLIO
@@ -290,8 +297,8 @@ def make_folio(m: Vector, mm: Integer, first: Integer, numa: Integer) -> None:
     for place in range(FOLIO_PAGES):
         e = first + place
         break_entry(m, mm, e)
-        f = i32(m, FRAME)[e]
-        content = i32(m, CONTENT)[f] if f >= 0 else 0
+        f = np.int64(i32(m, FRAME)[e])
+        content = np.int64(i32(m, CONTENT)[f]) if f >= 0 else _ZERO
         unmap_entry(m, mm, e)
         f = new_frame(m, content, numa)
         i32(m, FOLIO)[f] = folio

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from ksmbench.engine.jit import Integer, kernel
 
-NULL = -1
-BLACK = 0
-RED = 1
+# As numpy's integers: numba compiles a function again for every literal that it is called with.
+NULL = np.int64(-1)
+BLACK = np.int64(0)
+RED = np.int64(1)
 UP = 0  # parent * 2 + colour; an arithmetic shift keeps the parent NULL
-LEFT = 1
-RIGHT = 2
+LEFT = np.int64(1)
+RIGHT = np.int64(2)
 KEY = 3  # the caller's
 
 Rows = Any  # int32 [n, 4]
@@ -35,7 +36,7 @@ def make_rows(n: int) -> npt.NDArray[np.int32]:
 @kernel
 def parent_of(rows: Rows, node: Integer) -> Integer:
     """The parent of `node`, or NULL."""
-    return rows[node, UP] >> 1
+    return np.int64(rows[node, UP] >> 1)
 
 
 @kernel
@@ -70,12 +71,12 @@ def _put_below(rows: Rows, roots: Roots, tree: Integer, above: Integer, old: Int
 def _rotate(rows: Rows, roots: Roots, tree: Integer, x: Integer, side: Integer) -> None:
     # x goes down to `side` (LEFT or RIGHT), its child on the other side comes up.
     other = LEFT + RIGHT - side
-    y = rows[x, other]
-    middle = rows[y, side]
+    y = np.int64(rows[x, other])
+    middle = np.int64(rows[y, side])
     rows[x, other] = middle
     if middle >= 0:
         _set_parent(rows, middle, x)
-    _put_below(rows, roots, tree, rows[x, UP] >> 1, x, y)
+    _put_below(rows, roots, tree, parent_of(rows, x), x, y)
     rows[y, side] = x
     _set_parent(rows, x, y)
 
@@ -93,16 +94,16 @@ def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Intege
     z = node
     up = above
     while up >= 0 and (rows[up, UP] & 1) == RED:
-        top = rows[up, UP] >> 1
+        top = np.int64(rows[up, UP] >> 1)
         near = LEFT if rows[top, LEFT] == up else RIGHT
         far = LEFT + RIGHT - near
-        uncle = rows[top, far]
+        uncle = np.int64(rows[top, far])
         if uncle >= 0 and (rows[uncle, UP] & 1) == RED:
             _set_color(rows, up, BLACK)
             _set_color(rows, uncle, BLACK)
             _set_color(rows, top, RED)
             z = top
-            up = rows[z, UP] >> 1
+            up = np.int64(rows[z, UP] >> 1)
             continue
         if rows[up, far] == z:
             _rotate(rows, roots, tree, up, near)
@@ -111,16 +112,16 @@ def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Intege
         _set_color(rows, top, RED)
         _rotate(rows, roots, tree, top, far)
         break
-    _set_color(rows, roots[tree], BLACK)
+    _set_color(rows, np.int64(roots[tree]), BLACK)
 
 
 @kernel
 def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
     """Take `node` out of the tree and rebalance; its own links are left undefined."""
-    color = rows[node, UP] & 1
-    above = rows[node, UP] >> 1
-    left = rows[node, LEFT]
-    right = rows[node, RIGHT]
+    color = np.int64(rows[node, UP] & 1)
+    above = np.int64(rows[node, UP] >> 1)
+    left = np.int64(rows[node, LEFT])
+    right = np.int64(rows[node, RIGHT])
     if left < 0:
         x = right
         _put_below(rows, roots, tree, above, node, x)
@@ -130,13 +131,13 @@ def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
     else:
         y = right  # becomes the in-order successor
         while rows[y, LEFT] >= 0:
-            y = rows[y, LEFT]
-        removed = rows[y, UP] & 1
-        x = rows[y, RIGHT]
+            y = np.int64(rows[y, LEFT])
+        removed = np.int64(rows[y, UP] & 1)
+        x = np.int64(rows[y, RIGHT])
         if y == right:
             x_above = y
         else:
-            x_above = rows[y, UP] >> 1
+            x_above = np.int64(rows[y, UP] >> 1)
             _put_below(rows, roots, tree, x_above, y, x)
             rows[y, RIGHT] = right
             _set_parent(rows, right, y)
@@ -147,7 +148,7 @@ def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
         color = removed
         above = x_above
     if color == BLACK:
-        _restore_black(rows, roots, tree, x, above)
+        _restore_black(rows, roots, tree, np.int64(x), np.int64(above))
 
 
 @kernel
@@ -156,25 +157,25 @@ def _restore_black(rows: Rows, roots: Roots, tree: Integer, x: Integer, above: I
     while above >= 0 and not _is_red(rows, x):
         near = LEFT if rows[above, LEFT] == x else RIGHT
         far = LEFT + RIGHT - near
-        sibling = rows[above, far]
+        sibling = np.int64(rows[above, far])
         if _is_red(rows, sibling):
             _set_color(rows, sibling, BLACK)
             _set_color(rows, above, RED)
             _rotate(rows, roots, tree, above, near)
-            sibling = rows[above, far]
-        if not _is_red(rows, rows[sibling, LEFT]) and not _is_red(rows, rows[sibling, RIGHT]):
+            sibling = np.int64(rows[above, far])
+        if not _is_red(rows, np.int64(rows[sibling, LEFT])) and not _is_red(rows, np.int64(rows[sibling, RIGHT])):
             _set_color(rows, sibling, RED)
             x = above
-            above = rows[x, UP] >> 1
+            above = np.int64(rows[x, UP] >> 1)
             continue
-        if not _is_red(rows, rows[sibling, far]):
-            _set_color(rows, rows[sibling, near], BLACK)
+        if not _is_red(rows, np.int64(rows[sibling, far])):
+            _set_color(rows, np.int64(rows[sibling, near]), BLACK)
             _set_color(rows, sibling, RED)
             _rotate(rows, roots, tree, sibling, far)
-            sibling = rows[above, far]
-        _set_color(rows, sibling, rows[above, UP] & 1)
+            sibling = np.int64(rows[above, far])
+        _set_color(rows, sibling, np.int64(rows[above, UP] & 1))
         _set_color(rows, above, BLACK)
-        _set_color(rows, rows[sibling, far], BLACK)
+        _set_color(rows, np.int64(rows[sibling, far]), BLACK)
         _rotate(rows, roots, tree, above, near)
         return
     if x >= 0:
@@ -187,8 +188,8 @@ def replace(rows: Rows, roots: Roots, tree: Integer, old: Integer, new: Integer)
     rows[new, LEFT] = rows[old, LEFT]
     rows[new, RIGHT] = rows[old, RIGHT]
     rows[new, UP] = rows[old, UP]
-    _put_below(rows, roots, tree, rows[old, UP] >> 1, old, new)
+    _put_below(rows, roots, tree, parent_of(rows, old), old, new)
     if rows[new, LEFT] >= 0:
-        _set_parent(rows, rows[new, LEFT], new)
+        _set_parent(rows, np.int64(rows[new, LEFT]), new)
     if rows[new, RIGHT] >= 0:
-        _set_parent(rows, rows[new, RIGHT], new)
+        _set_parent(rows, np.int64(rows[new, RIGHT]), new)

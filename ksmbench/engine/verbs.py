@@ -4,6 +4,8 @@
 is returned as bits, so that designs with and without callbacks share this file.
 """
 
+import numpy as np
+
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ACTOR,
@@ -41,6 +43,8 @@ from ksmbench.engine.memory import (
     KSM_ZERO,
     MAPPED,
     MERGEABLE,
+    OFF,
+    ON,
     WIPEONFORK,
     ZEROED,
     break_entry,
@@ -67,7 +71,7 @@ def _map(m: Vector, mm: Integer, first: Integer, last: Integer, mapping: Integer
     merge = flags != 0 and u8(m, MERGE_ANY)[mm] != 0
     for e in range(first, last):
         unmap_entry(m, mm, e)
-        set_mergeable(m, mm, e, merge)
+        set_mergeable(m, mm, e, ON if merge else OFF)
         u8(m, FLAGS)[e] = flags | (u8(m, FLAGS)[e] & MERGEABLE)
     return ASKED if merge else NOTHING
 
@@ -76,7 +80,7 @@ def _map(m: Vector, mm: Integer, first: Integer, last: Integer, mapping: Integer
 def _unmap(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
     for e in range(first, last):
         unmap_entry(m, mm, e)
-        set_mergeable(m, mm, e, 0)
+        set_mergeable(m, mm, e, OFF)
         u8(m, FLAGS)[e] = 0
 
 
@@ -84,7 +88,7 @@ def _unmap(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
 def _ask(m: Vector, mm: Integer, first: Integer, last: Integer) -> Integer:
     asked = NOTHING
     for e in range(first, last):
-        if u8(m, FLAGS)[e] & MAPPED and set_mergeable(m, mm, e, 1):
+        if u8(m, FLAGS)[e] & MAPPED and set_mergeable(m, mm, e, ON):
             asked = ASKED
     return asked
 
@@ -94,7 +98,7 @@ def _unmerge(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
     for e in range(first, last):
         if u8(m, FLAGS)[e] & MERGEABLE:
             break_entry(m, mm, e)
-            set_mergeable(m, mm, e, 0)
+            set_mergeable(m, mm, e, OFF)
 
 
 @kernel
@@ -133,7 +137,7 @@ def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer
     flags = u8(m, FLAGS)
     for e in range(first, first + n):
         if flags[source] & MERGEABLE:
-            set_mergeable(m, mm, e, 1)
+            set_mergeable(m, mm, e, ON)
         flags[e] = flags[source]
 
 
@@ -154,9 +158,9 @@ def _move(m: Vector, mm: Integer, i: Integer) -> None:
             there = i64(m, PAIRS)[3 * row + 1] + k
             flags = u8(m, FLAGS)[here]
             if flags & MERGEABLE:
-                set_mergeable(m, mm, there, 1)
+                set_mergeable(m, mm, there, ON)
             u8(m, FLAGS)[there] = flags
-            f = i32(m, FRAME)[here]
+            f = np.int64(i32(m, FRAME)[here])
             if f >= 0 and i32(m, NODE)[f] != ZEROED:
                 map_frame(m, there, f)
     # The target's pages that the source can never hold: mapped as their surroundings were.
@@ -179,9 +183,9 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
             if not flags & MAPPED or flags & DONTFORK:
                 continue
             if flags & MERGEABLE:
-                set_mergeable(m, child, there, 1)
+                set_mergeable(m, child, there, ON)
             u8(m, FLAGS)[there] = flags
-            f = i32(m, FRAME)[here]
+            f = np.int64(i32(m, FRAME)[here])
             if flags & WIPEONFORK or f == ABSENT:
                 continue
             if f == KSM_ZERO:
@@ -203,7 +207,7 @@ def _share(m: Vector, mm: Integer, i: Integer) -> None:
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
         for k in range(i64(m, PAIRS)[3 * row + 2]):
             here = i64(m, PAIRS)[3 * row + 0] + k
-            f = i32(m, FRAME)[i64(m, PAIRS)[3 * row + 1] + k]
+            f = np.int64(i32(m, FRAME)[i64(m, PAIRS)[3 * row + 1] + k])
             if u8(m, FLAGS)[here] & MAPPED and f >= 0 and i32(m, NODE)[f] != ZEROED and i32(m, FRAME)[here] != f:
                 unmap_entry(m, mm, here)
                 map_frame(m, here, f)
@@ -249,17 +253,17 @@ def apply(m: Vector, i: Integer) -> Integer:
     What is odd (a write outside any mapping) changes nothing.
     """
     kind = u8(m, KIND)[i]
-    mm = i32(m, ACTOR)[i]
+    mm = np.int64(i32(m, ACTOR)[i])
     first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
     value = i64(m, VALUE)[i]
     if kind == Kind.WRITE:
         for e in range(first, last):
             if u8(m, FLAGS)[e] & MAPPED:
-                write_entry(m, mm, e, value, u8(m, ALLOCATE_ON)[i])
+                write_entry(m, mm, e, value, np.int64(u8(m, ALLOCATE_ON)[i]))
     elif kind == Kind.TOUCH:
         for e in range(first, last):
             if u8(m, FLAGS)[e] & MAPPED:
-                touch_entry(m, mm, e, u8(m, ALLOCATE_ON)[i])
+                touch_entry(m, mm, e, np.int64(u8(m, ALLOCATE_ON)[i]))
     elif kind == Kind.MAP:
         return _map(m, mm, first, last, value)
     elif kind == Kind.UNMAP:
@@ -274,7 +278,7 @@ def apply(m: Vector, i: Integer) -> Integer:
     elif kind == Kind.SHARE:
         _share(m, mm, i)
     elif kind == Kind.HUGE:
-        _huge(m, mm, first, last, i64(m, PAGE)[i], u8(m, ALLOCATE_ON)[i])
+        _huge(m, mm, first, last, i64(m, PAGE)[i], np.int64(u8(m, ALLOCATE_ON)[i]))
     elif kind == Kind.MIGRATE:
         for e in range(first, last):
             if i32(m, FRAME)[e] >= 0:

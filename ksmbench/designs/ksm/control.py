@@ -39,9 +39,9 @@ def _remove_all_stable_nodes(m: Vector) -> Integer:
     while i32(m, ROOTS)[STABLE_TREE] >= 0:
         n = np.int64(i32(m, ROOTS)[STABLE_TREE])
         if is_chain(m, n):
-            dup = i32(m, NODE_HEAD)[n]
+            dup = np.int64(i32(m, NODE_HEAD)[n])
             while dup >= 0:
-                after = i32(m, NODE_NEXT)[dup]
+                after = np.int64(i32(m, NODE_NEXT)[dup])
                 if tree_rows(m, NODE_ROWS)[dup, KEY] != STALE:
                     return False
                 remove_node(m, dup)

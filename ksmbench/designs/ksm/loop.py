@@ -1,5 +1,7 @@
 """The replay of a trace through KSM: events, batches and samples in the order of virtual time."""
 
+import numpy as np
+
 from ksmbench.designs.ksm.control import store
 from ksmbench.designs.ksm.ring import enter, is_ready, leave
 from ksmbench.designs.ksm.scan import batch
@@ -63,7 +65,7 @@ MAX_SCANS = 1000
 def _event(m: Vector) -> None:
     i = m[EVENT]
     m[EVENT] = i + 1
-    mm = i32(m, ACTOR)[i]
+    mm = np.int64(i32(m, ACTOR)[i])
     if u8(m, KIND)[i] == Kind.TUNE:
         if not m[IGNORE_TUNE]:
             setting = i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1

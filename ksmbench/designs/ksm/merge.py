@@ -58,7 +58,7 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
     """remove_rmap_item_from_tree: leave the stable or unstable tree; checksum, age and skips stay."""
     state = u8(m, ITEM_STATE)[e]
     if state & STABLE:
-        n = i32(m, ITEM_NODE)[e]
+        n = np.int64(i32(m, ITEM_NODE)[e])
         if tree_rows(m, NODE_ROWS)[n, KEY] == STALE:
             purge(m, n)
         else:
@@ -75,7 +75,7 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
 def _may_be_merged(m: Vector, f: Integer) -> Integer:
     # A huge frame is split first; then a zero-filled part of it is gone, and nothing is left to be merged.
     if i32(m, FOLIO)[f] != NO_FOLIO:
-        split_folio(m, i32(m, FOLIO)[f])
+        split_folio(m, np.int64(i32(m, FOLIO)[f]))
     return i32(m, NODE)[f] != ZEROED
 
 
@@ -141,9 +141,9 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
 @kernel
 def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: Integer) -> None:
     # try_to_merge_two_pages: the later frame `f` becomes KSM's in place, for all that map it; the earlier is replaced.
-    other = i32(m, FRAME)[partner]
+    other = np.int64(i32(m, FRAME)[partner])
     if i32(m, FOLIO)[f] != NO_FOLIO and i32(m, FOLIO)[f] == i32(m, FOLIO)[other]:
-        split_folio(m, i32(m, FOLIO)[f])  # held twice, the huge frame could not be split for merging
+        split_folio(m, np.int64(i32(m, FOLIO)[f]))  # held twice, the huge frame could not be split for merging
         return
     if not _may_be_merged(m, f):
         return
@@ -184,7 +184,7 @@ def cmp_and_merge_page(m: Vector, mm: Integer, e: Integer) -> None:
     detach(m, mm, e)
     if node >= 0:
         # A page that a fork made map a merged frame joins its list as it is, beyond max_page_sharing too.
-        if _merge_with_ksm_page(m, mm, e, f, i32(m, NODE_FRAME)[node]):
+        if _merge_with_ksm_page(m, mm, e, f, np.int64(i32(m, NODE_FRAME)[node])):
             append(m, mm, e, node)
         return
     partner = _unstable_tree_search_insert(m, e, f, content)

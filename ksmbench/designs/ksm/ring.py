@@ -9,7 +9,7 @@ from ksmbench.engine.machine import Vector, i32, i64, u8
 
 @kernel
 def _link_before(m: Vector, mm: Integer, place: Integer) -> None:
-    before = i32(m, SLOT_PREV)[place]
+    before = np.int64(i32(m, SLOT_PREV)[place])
     i32(m, SLOT_NEXT)[before] = mm
     i32(m, SLOT_PREV)[mm] = before
     i32(m, SLOT_NEXT)[mm] = place
@@ -55,4 +55,4 @@ def leave(m: Vector, mm: Integer) -> None:
         drop_slot(m, mm)
         return
     _unlink(m, mm)
-    _link_before(m, mm, i32(m, SLOT_NEXT)[m[CURSOR]])
+    _link_before(m, mm, np.int64(i32(m, SLOT_NEXT)[m[CURSOR]]))

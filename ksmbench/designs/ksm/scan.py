@@ -63,7 +63,7 @@ def _get_item(m: Vector, mm: Integer, e: Integer) -> None:
 @kernel
 def should_skip_rmap_item(m: Vector, mm: Integer, e: Integer) -> Integer:
     """Smart scan: pages that did not merge are looked at less and less often."""
-    if not m[SMART_SCAN] or is_ksm(m, i32(m, FRAME)[e]):
+    if not m[SMART_SCAN] or is_ksm(m, np.int64(i32(m, FRAME)[e])):
         return False
     age = u8(m, ITEM_AGE)[e]
     if age != 255:

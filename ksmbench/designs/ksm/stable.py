@@ -53,6 +53,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import STALE
 from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
 
+_PRUNE, _KEEP = np.int64(1), np.int64(0)
 PRUNE_NEVER = 1 << 31  # msecs_to_jiffies takes what is negative as an int for "never"
 
 
@@ -65,7 +66,7 @@ def read_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
 @kernel
 def _remove_dup(m: Vector, dup: Integer) -> None:
     # stable_node_dup_del; the chain stays, also without dups, until a lookup frees it.
-    before, after = i32(m, NODE_PREV)[dup], i32(m, NODE_NEXT)[dup]
+    before, after = np.int64(i32(m, NODE_PREV)[dup]), np.int64(i32(m, NODE_NEXT)[dup])
     if before >= 0:
         i32(m, NODE_NEXT)[before] = after
     else:
@@ -79,7 +80,7 @@ def _remove_dup(m: Vector, dup: Integer) -> None:
 @kernel
 def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
     # At the front of the chain.
-    first = i32(m, NODE_HEAD)[chain]
+    first = np.int64(i32(m, NODE_HEAD)[chain])
     i32(m, NODE_NEXT)[dup] = first
     i32(m, NODE_PREV)[dup] = NULL
     if first >= 0:
@@ -102,9 +103,9 @@ def remove_node(m: Vector, n: Integer) -> None:
 @kernel
 def purge(m: Vector, n: Integer) -> None:
     """remove_node_from_stable_tree: strip the stale node `n` of its items, in whatever mm they are, and free it."""
-    e = i32(m, NODE_HEAD)[n]
+    e = np.int64(i32(m, NODE_HEAD)[n])
     while e >= 0:
-        after = i32(m, ITEM_NEXT)[e]
+        after = np.int64(i32(m, ITEM_NEXT)[e])
         if after >= 0:
             m[Counter.PAGES_SHARING] -= 1
         else:
@@ -119,7 +120,7 @@ def purge(m: Vector, n: Integer) -> None:
 @kernel
 def take_off(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     """Take item `e` off the list of the live node `n`, which stays in the tree even if it was the last."""
-    before, after = i32(m, ITEM_PREV)[e], i32(m, ITEM_NEXT)[e]
+    before, after = np.int64(i32(m, ITEM_PREV)[e]), np.int64(i32(m, ITEM_NEXT)[e])
     if before >= 0:
         i32(m, ITEM_NEXT)[before] = after
     else:
@@ -166,9 +167,9 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
         i64(m, CHAIN_STAMP)[chain] = m[NOW_JIFFIES]
     found = NULL
     found_is_candidate = False
-    dup = i32(m, NODE_HEAD)[chain]
+    dup = np.int64(i32(m, NODE_HEAD)[chain])
     while dup >= 0:
-        after = i32(m, NODE_NEXT)[dup]
+        after = np.int64(i32(m, NODE_NEXT)[dup])
         if tree_rows(m, NODE_ROWS)[dup, KEY] == STALE:
             purge(m, dup)
         else:
@@ -206,7 +207,7 @@ def _descend(m: Vector, content: Integer, prune: Integer) -> tuple[Integer, Inte
     at: Integer = np.int64(i32(m, ROOTS)[STABLE_TREE])
     node: Integer = NULL
     while at >= 0:
-        key = rows[at, KEY]
+        key = np.int64(rows[at, KEY])
         node = at
         if key < 0:
             if key == STALE:
@@ -220,7 +221,7 @@ def _descend(m: Vector, content: Integer, prune: Integer) -> tuple[Integer, Inte
                 continue
             if i32(m, NODE_CHAIN)[node] < 0:
                 at = node
-            key = rows[node, KEY]
+            key = np.int64(rows[node, KEY])
         comparisons += 1
         compared += read_bytes(m, content, key)
         if content == key:
@@ -239,7 +240,7 @@ def _descend(m: Vector, content: Integer, prune: Integer) -> tuple[Integer, Inte
 @kernel
 def stable_tree_search(m: Vector, content: Integer) -> Integer:
     """The node that a page of `content` may join, or NULL; its frame is alive."""
-    node, _, _ = _descend(m, content, True)
+    node, _, _ = _descend(m, content, _PRUNE)
     if node >= 0 and not is_candidate(m, node):
         return NULL
     return node
@@ -248,8 +249,8 @@ def stable_tree_search(m: Vector, content: Integer) -> Integer:
 @kernel
 def stable_tree_insert(m: Vector, f: Integer) -> Integer:
     """A new node for frame `f`, a dup where its content is in the tree already."""
-    content = i32(m, CONTENT)[f]
-    equal, place, side = _descend(m, content, False)
+    content = np.int64(i32(m, CONTENT)[f])
+    equal, place, side = _descend(m, content, _KEEP)
     n = new_node(m)
     i32(m, NODE_FRAME)[n] = f
     i32(m, NODE)[f] = n

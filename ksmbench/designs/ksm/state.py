@@ -23,7 +23,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.rbtree import KEY, make_rows
 
-NULL = -1
+NULL = np.int64(-1)
 
 # Scalars
 CURSOR = DESIGN_SCALARS + 0  # the mm whose slot ksmd is at; n_mms (the ring's head) between passes
@@ -71,8 +71,8 @@ ROOTS = DESIGN_COLUMNS + 21  # int32 [2] STABLE_TREE, UNSTABLE_TREE
 LANE = DESIGN_COLUMNS + 23  # int64 [2 * warm.LANES + 1]
 SETTING_OF = DESIGN_COLUMNS + 22  # int32 [n_names] the scalar that a tune event's name means, or -1
 
-STABLE_TREE = 0
-UNSTABLE_TREE = 1
+STABLE_TREE = np.int64(0)
+UNSTABLE_TREE = np.int64(1)
 
 # bits of ITEM_STATE
 EXISTS = 1
@@ -178,7 +178,7 @@ def append(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
 @kernel
 def is_candidate(m: Vector, n: Integer) -> Integer:
     """Whether node `n` may take one more item (4.1): none that lost all of its own, none that is full."""
-    length = i32(m, NODE_LENGTH)[n]
+    length = np.int64(i32(m, NODE_LENGTH)[n])
     return length >= 1 and length < m[MAX_PAGE_SHARING]
 
 

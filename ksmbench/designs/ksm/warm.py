@@ -4,6 +4,8 @@ A descent waits for memory at every step, as the next node is known only when th
 pages' descents are walked side by side first, so that their waits overlap; the real ones then find the nodes cached.
 """
 
+import numpy as np
+
 from ksmbench.designs.ksm.state import (
     CHECKSUMMED,
     ITEM_STATE,
@@ -55,7 +57,7 @@ def read_ahead(m: Vector, mm: Integer, e: Integer) -> None:
     last = min(e + LANES, i64(m, END)[mm])
     touched = 0
     for i in range(e, last):
-        content = rows[i, KEY]
+        content = np.int64(rows[i, KEY])
         if content >= 0 and state[i] & CHECKSUMMED:
             lane[n] = content
             n += 1
@@ -63,6 +65,6 @@ def read_ahead(m: Vector, mm: Integer, e: Integer) -> None:
     lane[2 * LANES] = touched  # kept, so that the reads are
     m[WARM_UNTIL] = last
     if unstable:
-        _walk_lanes(m, rows, i32(m, ROOTS)[UNSTABLE_TREE], n)
+        _walk_lanes(m, rows, np.int64(i32(m, ROOTS)[UNSTABLE_TREE]), n)
     if stable:
-        _walk_lanes(m, tree_rows(m, NODE_ROWS), i32(m, ROOTS)[STABLE_TREE], n)
+        _walk_lanes(m, tree_rows(m, NODE_ROWS), np.int64(i32(m, ROOTS)[STABLE_TREE]), n)
