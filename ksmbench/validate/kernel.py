@@ -4,6 +4,7 @@ The result has the form of a replay's samples (`ksmbench.replay`, sample "batch"
 compared row by row.
 """
 
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,21 +44,27 @@ def _apply_tunes(trace: Trace, first: int, last: int) -> None:
 
 
 def play_on_kernel(
-    trace: Trace, *, n_batches: int, sleep_millisecs: int = 20, frames: bool = False, **settings: int
+    trace: Trace,
+    *,
+    n_batches: int,
+    sleep_millisecs: int = 20,
+    frames: bool = False,
+    pages: mmap.mmap | None = None,
+    **settings: int,
 ) -> Played:
     """Play `trace` on this host's kernel and step ksmd `n_batches` times.
 
     Batch k sees the events up to k times `sleep_millisecs` after the first; there must be a registered space from then
     on to the end, as ksmd is stepped through its sleep. `frames` adds pages_anon, frames and frames_ksm, read from the
-    page tables after every batch. Needs root; raises `KsmbenchError` with a sentence where something is missing.
+    page tables after every batch. `pages` holds the contents' bytes in their order; without it they are made up. Needs root; raises `KsmbenchError` with a sentence where something is missing.
     """
     events = trace.events
     start = int(events.time_ns[0])
     rows: list[dict[str, Any]] = []
     space_rows: list[dict[str, int]] = []
     cpu: list[int] = []
-    pages = shared_pages(trace.contents, trace.page_size)
-    with KsmSession(settings) as ksm, Players(trace, pages) as players:
+    own_pages = shared_pages(trace.contents, trace.page_size) if pages is None else pages
+    with KsmSession(settings) as ksm, Players(trace, own_pages) as players:
         done = 0
         for batch in range(n_batches):
             time_ns = start + batch * sleep_millisecs * 1_000_000

@@ -38,7 +38,14 @@ COUNTERS = (
     "stable_node_dups",
     "general_profit",
 )
-_NOTHING_LEFT = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "ksm_zero_pages", "general_profit")
+_NOTHING_LEFT = (
+    "pages_shared",
+    "pages_sharing",
+    "pages_unshared",
+    "pages_volatile",
+    "ksm_zero_pages",
+    "general_profit",
+)
 _SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks")
 # Sleeps that never end by themselves: a store of the other one makes ksmd run one batch.
 _SLEEPS = (4_000_000_000, 4_000_000_001)
