@@ -8,14 +8,20 @@ import polars as pl
 # Told apart by most eyes, and legible on white and on near-black.
 PALETTE = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4", "#ec4899", "#84cc16", "#b45309", "#64748b")
 CEILING = "#8a8f98"
-WIDTH, HEIGHT = 1000, 280
+HEIGHT = 280
 ORACLE = "oracle"
+_TRADE = "What is bought for which CPU time"
 
 
-def _colours(labels: list[str]) -> alt.Scale:
+def colours(labels: list[str]) -> dict[str, str]:
+    """The colour of each line; `none` has none."""
     shown = [label for label in labels if label not in (ORACLE, "none")]
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(shown))]
-    return alt.Scale(domain=[*shown, ORACLE], range=[*colours, CEILING])
+    return {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(shown)} | {ORACLE: CEILING}
+
+
+def _scale(labels: list[str]) -> alt.Scale:
+    chosen = colours(labels)
+    return alt.Scale(domain=list(chosen), range=list(chosen.values()))
 
 
 def _lines(
@@ -25,8 +31,7 @@ def _lines(
     if data.group_by("label").len().filter(pl.col("len") > 1).is_empty():
         return None
     hover = alt.selection_point(fields=["seconds"], nearest=True, on="pointerover", empty=False, clear="pointerout")
-    names = [label for label in labels if label in set(data["label"])]
-    colour = alt.Color("label:N", scale=_colours(labels), sort=names, legend=alt.Legend(title=None, values=names))
+    colour = alt.Color("label:N", scale=_scale(labels), legend=None)
     x = alt.X("seconds:Q", title="trace time (s)", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     y = alt.Y(f"{column}:Q", title=title)
     base = alt.Chart(data.select("label", "seconds", pl.col(column).round(3)))
@@ -62,13 +67,15 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
         return None
     lowest = min(0.0, float(data["share"].min() or 0))  # type: ignore[arg-type]
     top = max(100.0, float(data["share"].max() or 0))  # type: ignore[arg-type]
-    x = alt.X("cpu:Q", title="ksmd (% of one CPU)", scale=alt.Scale(zero=True, nice=True))
-    y = alt.Y("share:Q", title="share of the oracle's saving (%)", scale=alt.Scale(domain=[lowest, top * 1.06]))
+    right = 1.15 * float(data["cpu"].max() or 1)  # type: ignore[arg-type]
+    x = alt.X("cpu:Q", title="ksmd (% of one CPU)", scale=alt.Scale(domain=[0, right], nice=False))
+    y = alt.Y("share:Q", title="share of the oracle's saving (%)", scale=alt.Scale(domain=[lowest, top * 1.04]))
+    colour = alt.Color("label:N", scale=_scale(labels), legend=None)
     base = alt.Chart(data)
     points = base.mark_point(filled=True, size=160, opacity=1).encode(
         x=x,
         y=y,
-        color=alt.Color("label:N", scale=_colours(labels), legend=None),
+        color=colour,
         tooltip=[
             alt.Tooltip("label:N", title="design"),
             alt.Tooltip("cpu:Q", title="% of one CPU"),
@@ -76,16 +83,28 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
             alt.Tooltip("saved:Q", title="MiB saved"),
         ],
     )
-    names = base.mark_text(align="left", dx=12, dy=1, fontSize=12).encode(
-        x=x, y=y, text="label:N", color=alt.Color("label:N", scale=_colours(labels), legend=None)
-    )
-    return alt.layer(points, names).properties(width="container", height=HEIGHT + 40)
+    # Names stand on the side that has room.
+    is_left = alt.datum.cpu < right * 0.5
+    names = [
+        base.mark_text(align=align, dx=dx, dy=-14, fontSize=12)
+        .encode(x=x, y=y, text="label:N", color=colour)
+        .transform_filter(side)
+        for align, dx, side in (("left", -6, is_left), ("right", 6, ~is_left))
+    ]
+    return alt.layer(points, *names).properties(width="container", height=HEIGHT)
+
+
+def _spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+    spec = dict(chart.to_dict())
+    spec.pop("config", None)  # the page's own, which follows its colour scheme
+    return spec
 
 
 def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
-    """The plots of one trace: each a dict of `title`, `note` and `spec` (Vega-Lite); fewer where nothing is to be seen.
+    """The plots of one trace: dicts of `title`, `note`, `spec` (Vega-Lite), `half` (of the page's width), `legend`.
 
     `curves` are the rows of `ksmbench.report.curves.curves`, `summary` those of the comparison with a column `label`.
+    What would be empty is left out.
     """
     alt.data_transformers.disable_max_rows()
     labels = list(dict.fromkeys(summary["label"].to_list() + [ORACLE]))
@@ -94,14 +113,19 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
     made = [
         (
             "Memory saved over time",
-            "Frames that no merging would use, minus frames used. The dashed line is the oracle: it merges every equal "
-            "mergeable page at once, so nothing can be above it for long.",
+            "Frames that no merging would use, minus frames used. The dashed line is the oracle, which merges all "
+            "equal mergeable pages at once.",
             _lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
         ),
         (
-            "What is bought for which CPU time",
+            _TRADE,
             "Up is better, left is cheaper: the saving at the end against the time that ksmd takes.",
             _scatter(summary, labels),
+        ),
+        (
+            "Copy-on-write breaks",
+            "Merged pages that were written and had to be copied again, so far: each costs the guest a fault.",
+            _lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
         ),
         (
             "ksmd's CPU time",
@@ -113,10 +137,9 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
             "Pages that ksmd processed per second since the point before.",
             _lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
         ),
-        (
-            "Copy-on-write breaks",
-            "Merged pages that were written and had to be copied again, so far: each costs the guest a fault.",
-            _lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
-        ),
     ]
-    return [{"title": title, "note": note, "spec": chart.to_dict()} for title, note, chart in made if chart is not None]
+    return [
+        {"title": title, "note": note, "spec": _spec(chart), "half": i > 0, "legend": title != _TRADE}
+        for i, (title, note, chart) in enumerate(made)
+        if chart is not None
+    ]

@@ -24,7 +24,7 @@ def _ceiling(floor_bytes: int, oracle_bytes: float) -> str:
 
 
 def _most(row: Row) -> str:
-    text = f"{row['label']} saves most, {_mib(row['saved_bytes'])}"
+    text = f"`{row['label']}` saves most, {_mib(row['saved_bytes'])}"
     if row.get("oracle_share") is not None:
         text += f" ({_percent(row['oracle_share'])} of what the oracle saves)"
     if row.get("scan_cost_cpu_share") is not None:
@@ -43,7 +43,7 @@ def _cheapest(rows: list[Row], most: Row) -> list[str]:
     if cheap is most:
         return [f"It is the cheapest too, {price}."]
     share = f"{_percent(cheap['oracle_share'])} of the oracle's" if cheap.get("oracle_share") is not None else "part"
-    return [f"{cheap['label']} saves at the lowest price, {price}, but only {_mib(cheap['saved_bytes'])} ({share})."]
+    return [f"`{cheap['label']}` saves at the lowest price, {price}, but only {_mib(cheap['saved_bytes'])} ({share})."]
 
 
 def _breaks(rows: list[Row]) -> list[str]:
@@ -54,8 +54,8 @@ def _breaks(rows: list[Row]) -> list[str]:
     if few["cow_breaks"] == many["cow_breaks"]:
         return []
     return [
-        f"Copy-on-write breaks range from {show(few['cow_breaks'], 1, 0)} ({few['label']}) "
-        f"to {show(many['cow_breaks'], 1, 0)} ({many['label']})."
+        f"Copy-on-write breaks range from {show(few['cow_breaks'], 1, 0)} (`{few['label']}`) "
+        f"to {show(many['cow_breaks'], 1, 0)} (`{many['label']}`)."
     ]
 
 
@@ -66,7 +66,7 @@ def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float) -> list[str
     said = [_ceiling(floor_bytes, oracle_bytes)]
     designs = [row for row in rows if row["design"] not in BOUNDS and row.get("saved_bytes") is not None]
     if not designs:
-        return [*said, "Only bounds were replayed; name a design, such as ksm-6.18."]
+        return [*said, "Only bounds were replayed; name a design, such as `ksm-6.18`."]
     most = max(designs, key=lambda row: float(row["saved_bytes"]))
     if most["saved_bytes"] <= 0:
         return [*said, "No design saved memory."]

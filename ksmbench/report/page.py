@@ -1,0 +1,126 @@
+"""Renders a comparison as one offline HTML page and as Markdown, from the templates beside this file."""
+
+import json
+import re
+import shlex
+from functools import cache
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from ksmbench.compare import Comparison
+from ksmbench.metrics.summary import METRICS
+from ksmbench.report.charts import ORACLE, charts, colours
+from ksmbench.report.curves import LABEL, curves
+from ksmbench.report.findings import findings
+from ksmbench.report.table import COLUMNS, table
+
+_OPTIONS = ("sample", "cost", "until", "mergeable")
+_DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is"}
+
+
+@cache
+def _vega() -> str:
+    # Vega, Vega-Lite and vega-embed in one script: the page needs no network.
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _for_script(value: object) -> Markup:
+    # JSON inside a <script>: no "<" may end the element, whatever a trace is called.
+    text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    return Markup(text)
+
+
+def _script(text: str) -> Markup:
+    return Markup(text.replace("</script", "<\\/script"))
+
+
+def command(comparison: Comparison) -> str:
+    """The command line that makes the comparison again."""
+    parts = ["ksmbench", "compare", *comparison.paths.values()]
+    for design in comparison.designs:
+        parts += ["--design", design]
+    for name in _OPTIONS:
+        value = comparison.options[name]
+        if value != _DEFAULTS[name]:
+            parts += [f"--{name}", str(getattr(value, "name", value))]
+    if comparison.options["ignore_tune"]:
+        parts.append("--ignore-tune")
+    return shlex.join([*parts, "-o", str(comparison.output or "FOLDER")])
+
+
+def _end(frame: pl.DataFrame, design: str) -> dict[str, Any]:
+    return frame.filter(design=design).row(-1, named=True)
+
+
+def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[str, Any]:
+    summary = comparison.summary.with_columns(LABEL).filter(trace=trace)
+    rows = summary.to_dicts()
+    bounds = comparison.bounds.filter(trace=trace)
+    page_size = comparison.page_size[trace]
+    floor, oracle = _end(bounds, "none"), _end(bounds, "oracle")
+    seconds = comparison.samples.filter(trace=trace)["time_ns"].max()
+    return {
+        "trace": trace,
+        "seconds": float(seconds or 0) / 1e9,  # type: ignore[arg-type]
+        "findings": findings(rows, floor["frames"] * page_size, (floor["frames"] - oracle["frames"]) * page_size),
+        "rows": table(rows),
+        "colours": colours([*dict.fromkeys([*summary["label"], ORACLE])]),
+        "charts": charts(lines.filter(trace=trace), summary),
+    }
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_flat(item) for item in value)
+    return "–" if value is None else str(value)
+
+
+def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
+    # What differs from replay to replay, and once what does not.
+    keys = list(dict.fromkeys(key for one in comparison.provenance for key in one))
+    columns = {key: [_flat(one.get(key)) for one in comparison.provenance] for key in keys}
+    labels = comparison.summary.select(pl.concat_str(pl.col("trace"), LABEL, separator=": "))["trace"].to_list()
+    told = []
+    for key, values in columns.items():
+        if len(set(values)) == 1:
+            told.append({"name": key, "values": [{"of": "", "is": values[0]}]})
+        else:
+            told.append({"name": key, "values": [{"of": of, "is": it} for of, it in zip(labels, values, strict=True)]})
+    return told
+
+
+def _code(text: str) -> Markup:
+    # `name` in a sentence becomes code.
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def render(comparison: Comparison) -> dict[str, str]:
+    """The texts of `report.html` and `report.md` by file name."""
+    environment = Environment(
+        loader=PackageLoader("ksmbench.report"),
+        autoescape=lambda name: bool(name and ".html" in name),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["code"] = _code
+    lines = curves(comparison)
+    sections = [_section(comparison, trace, lines) for trace in comparison.page_size]
+    facts: dict[str, Any] = {
+        "sections": sections,
+        "columns": COLUMNS,
+        "metrics": METRICS,
+        "provenance": _provenance(comparison),
+        "command": command(comparison),
+        "designs": comparison.designs,
+    }
+    specs = [chart["spec"] for section in sections for chart in section["charts"]]
+    html = environment.get_template("report.html.j2").render(**facts, vega=_script(_vega()), specs=_for_script(specs))
+    return {"report.html": html, "report.md": environment.get_template("report.md.j2").render(**facts)}
