@@ -140,12 +140,8 @@ def compared_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
     """
     near = i32(m, LCP_NEAR)
     place = a * 2 * NEAR
-    shared = 0
-    inside = 0
-    # Without branches: which neighbourhood `b` is in cannot be predicted. The sign tells whether it is outside.
-    for level in range(NEAR):
-        inside = 1 + (((b - near[place + 2 * level]) | (near[place + 2 * level + 1] - 1 - b)) >> 63)
-        shared += inside
-    if not inside:
-        return 1 + shared
+    for shared in range(NEAR):
+        # One test for both sides: on which of them `b` lies cannot be predicted, that it is outside can be.
+        if ((b - near[place + 2 * shared]) | (near[place + 2 * shared + 1] - 1 - b)) < 0:
+            return 1 + shared
     return _far(m, a, b)
