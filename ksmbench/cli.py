@@ -5,6 +5,7 @@ import sys
 import click
 
 from ksmbench import __version__
+from ksmbench.commands.compare import compare
 from ksmbench.commands.info import info
 from ksmbench.errors import KsmbenchError
 
@@ -22,7 +23,7 @@ def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
 
 
-for command in (info,):  # in the order of the data
+for command in (info, compare):  # in the order of the data
     cli.add_command(command)
 
 

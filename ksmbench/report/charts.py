@@ -10,7 +10,6 @@ PALETTE = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4", "#e
 CEILING = "#8a8f98"
 HEIGHT = 280
 ORACLE = "oracle"
-_TRADE = "What is bought for which CPU time"
 
 
 def colours(labels: list[str]) -> dict[str, str]:
@@ -83,15 +82,12 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
             alt.Tooltip("saved:Q", title="MiB saved"),
         ],
     )
-    # Names stand on the side that has room.
-    is_left = alt.datum.cpu < right * 0.5
-    names = [
-        base.mark_text(align=align, dx=dx, dy=-14, fontSize=12)
-        .encode(x=x, y=y, text="label:N", color=colour)
-        .transform_filter(side)
-        for align, dx, side in (("left", -6, is_left), ("right", 6, ~is_left))
-    ]
-    return alt.layer(points, *names).properties(width="container", height=HEIGHT)
+    ceiling = (
+        alt.Chart(pl.DataFrame({"share": [100.0]}))
+        .mark_rule(strokeDash=[6, 4], strokeWidth=2, color=CEILING)
+        .encode(y=alt.Y("share:Q"))
+    )
+    return alt.layer(ceiling, points).properties(width="container", height=HEIGHT)
 
 
 def _spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
@@ -101,7 +97,7 @@ def _spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
 
 
 def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
-    """The plots of one trace: dicts of `title`, `note`, `spec` (Vega-Lite), `half` (of the page's width), `legend`.
+    """The plots of one trace: dicts of `title`, `note`, `spec` (Vega-Lite) and `half` (of the page's width).
 
     `curves` are the rows of `ksmbench.report.curves.curves`, `summary` those of the comparison with a column `label`.
     What would be empty is left out.
@@ -118,7 +114,7 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
             _lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
         ),
         (
-            _TRADE,
+            "What is bought for which CPU time",
             "Up is better, left is cheaper: the saving at the end against the time that ksmd takes.",
             _scatter(summary, labels),
         ),
@@ -139,7 +135,7 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
         ),
     ]
     return [
-        {"title": title, "note": note, "spec": _spec(chart), "half": i > 0, "legend": title != _TRADE}
+        {"title": title, "note": note, "spec": _spec(chart), "half": i > 0}
         for i, (title, note, chart) in enumerate(made)
         if chart is not None
     ]

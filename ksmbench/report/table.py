@@ -15,21 +15,22 @@ class Column:
 
     key: str
     heading: str
+    short: str  # on a terminal
     scale: float  # shown = value * scale
     digits: int
     best: int = 0  # 1: the highest is best, -1: the lowest, 0: neither
 
 
 COLUMNS = (
-    Column("saved_bytes", "saved at the end (MiB)", 1 / 2**20, 1, 1),
-    Column("oracle_share", "of the oracle (%)", 100, 1, 1),
-    Column("saved_bytes_mean", "saved on average (MiB)", 1 / 2**20, 1, 1),
-    Column("saved_bytes_net", "net of metadata (MiB)", 1 / 2**20, 1, 1),
-    Column("time_to_90_percent_s", "90 % reached after (s)", 1, 1, -1),
-    Column("scan_cost_cpu_share", "ksmd (% of one CPU)", 100, 2, -1),
-    Column("cpu_s_per_gib_saved", "CPU s per GiB saved", 1, 2, -1),
-    Column("merge_ratio", "sharing / shared", 1, 2),
-    Column("cow_breaks", "copy-on-write breaks", 1, 0, -1),
+    Column("saved_bytes", "saved at the end (MiB)", "saved MiB", 1 / 2**20, 1, 1),
+    Column("oracle_share", "of the oracle (%)", "% of oracle", 100, 1, 1),
+    Column("saved_bytes_mean", "saved on average (MiB)", "mean MiB", 1 / 2**20, 1, 1),
+    Column("saved_bytes_net", "net of metadata (MiB)", "net MiB", 1 / 2**20, 1, 1),
+    Column("time_to_90_percent_s", "90 % reached after (s)", "90 % after s", 1, 1, -1),
+    Column("scan_cost_cpu_share", "ksmd (% of one CPU)", "% CPU", 100, 2, -1),
+    Column("cpu_s_per_gib_saved", "CPU s per GiB saved", "CPU s/GiB", 1, 2, -1),
+    Column("merge_ratio", "sharing / shared", "ratio", 1, 2),
+    Column("cow_breaks", "copy-on-write breaks", "COW breaks", 1, 0, -1),
 )
 
 

@@ -1,0 +1,110 @@
+"""`ksmbench compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ksmbench.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from ksmbench.compare import Comparison
+
+
+def _sample(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _print_table(comparison: "Comparison") -> None:
+    from ksmbench.report.curves import LABEL
+    from ksmbench.report.table import COLUMNS, table
+
+    for trace in comparison.page_size:
+        rows = table(comparison.summary.filter(trace=trace).with_columns(LABEL).to_dicts())
+        width = max(len("design"), *(len(row["label"]) for row in rows))
+        widths = [
+            max(len(column.short), *(len(row["cells"][i].text) for row in rows)) for i, column in enumerate(COLUMNS)
+        ]
+        click.echo(trace)
+        heads = [column.short.rjust(n) for column, n in zip(COLUMNS, widths, strict=True)]
+        click.echo("  ".join(["design".ljust(width), *heads]))
+        for row in rows:
+            cells = [cell.text.rjust(n) for cell, n in zip(row["cells"], widths, strict=True)]
+            click.echo("  ".join([row["label"].ljust(width), *cells]))
+        click.echo()
+
+
+def _document(comparison: "Comparison") -> dict[str, object]:
+    return {
+        "options": {name: getattr(value, "name", value) for name, value in comparison.options.items()},
+        "report": str(comparison.output / "report.html") if comparison.output else None,
+        "summary": comparison.summary.to_dicts(),
+    }
+
+
+@click.command()
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...", type=click.Path(path_type=Path))
+@click.option(
+    "--design",
+    "designs",
+    multiple=True,
+    required=True,
+    metavar="D[,NAME=VALUE...]",
+    help="A design, with settings that differ from its defaults; give it once for each.",
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write; it appears whole."
+)
+@click.option(
+    "--sample", default="1.0", show_default=True, help='Seconds of trace time between rows, "batch" or "end".'
+)
+@click.option("--cost", help='Cost profile, its name or file; "none": scanning takes no time.')
+@click.option("--until", type=float, help="Seconds of trace time at which the replays end.")
+@click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
+@click.option("--ignore-tune", is_flag=True, help="Leave out the trace's own changes of settings.")
+@click.option("--force", is_flag=True, help="Replace an older report.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def compare(
+    traces: tuple[Path, ...],
+    designs: tuple[str, ...],
+    output: Path,
+    sample: str,
+    cost: str | None,
+    until: float | None,
+    mergeable: str,
+    ignore_tune: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Replay every TRACE through every design, side by side, and write a report.
+
+    The folder gets report.html (one page that needs no network), report.md and samples.parquet. The designs `none` and
+    `oracle` are the floor and the ceiling of the plots, named or not.
+
+    Example: ksmbench compare traces/debian-idle-x4 --design ksm-6.18 --design ksm-6.18,pages_to_scan=1000 -o out
+    """
+    import json
+
+    from ksmbench.compare import compare as run_comparison
+
+    with progress_bar("replaying") as progress:
+        comparison = run_comparison(
+            traces,
+            designs,
+            output,
+            sample=_sample(sample),
+            cost=cost,
+            until=until,
+            mergeable=mergeable,
+            ignore_tune=ignore_tune,
+            force=force,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(_document(comparison), indent=2))
+        return
+    _print_table(comparison)
+    click.echo(f"report: {output / 'report.html'}")
