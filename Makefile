@@ -1,8 +1,16 @@
-# `make test` sets everything up and passes the tests, on a machine with Python 3.11+, git and make.
+# `make demo` and `make test` set everything up first, on a machine with Python 3.11+, git and make.
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: setup test lint
+DEMO_TRACE := traces/debian-idle-x4
+DEMO_REPORT := reports/demo
+
+.PHONY: demo setup test lint
+# Four real guests, nothing to configure: what default KSM saves, what faster scanning adds, what is possible at all.
+demo: setup
+	$(VENV)/bin/ksmbench compare $(DEMO_TRACE) --design none --design ksm-6.18 --design ksm-6.18,pages_to_scan=1000 \
+		--design ksm-6.18,pages_to_scan=4000 --design oracle -o $(DEMO_REPORT) --force
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml requirements-dev.txt
