@@ -1,0 +1,131 @@
+"""The report names every design, needs no network, and stands missing numbers."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+from ksmbench.metrics.summary import METRICS
+
+from ksmbench.compare import Comparison, compare
+from ksmbench.report.curves import MAX_POINTS, curves
+from ksmbench.report.page import command, render
+from tests.report.conftest import DESIGNS
+from tests.report.synthetic import synthetic_trace
+
+
+class Elements(HTMLParser):
+    """The tags with their attributes, and the texts of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
+
+def specs_of(html: str) -> list[dict[str, object]]:
+    """The plots' specifications."""
+    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', html, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_page_is_whole_and_names_everything(report: Path) -> None:
+    html, markdown = (report / "report.html").read_text(), (report / "report.md").read_text()
+    elements = Elements(html)
+    assert elements.open == []
+    assert len([1 for tag, attributes in elements.tags if "plot-" in (attributes.get("id") or "")]) == 5
+    assert len(specs_of(html)) == 5
+    for design in DESIGNS:
+        assert f"<code>{design}</code>" in html
+        assert f"`{design}`" in markdown
+    for metric in METRICS:
+        assert f"<code>{metric.name}</code>" in html
+        assert f"`{metric.name}`" in markdown
+    assert "--design ksm-6.18,pages_to_scan=1000" in html
+    assert "--design ksm-6.18,pages_to_scan=1000" in markdown
+
+
+def test_the_page_needs_no_network(report: Path) -> None:
+    elements = Elements((report / "report.html").read_text())
+    for _, attributes in elements.tags:
+        assert not {"src", "href", "srcset", "action"} & set(attributes)
+    styles = re.findall(r"<style>(.*?)</style>", (report / "report.html").read_text(), re.S)
+    assert not re.search(r"@import|url\(", styles[0])
+
+
+def test_lines_have_few_points(comparison: Comparison) -> None:
+    many = compare(synthetic_trace(2, 300, 20), ["ksm-6.18"], sample="batch", cost="none")
+    assert many.samples.height > 2 * MAX_POINTS
+    points = curves(many).group_by("label").len()
+    assert set(points["label"]) == {"none", "oracle", "ksm-6.18"}
+    assert points["len"].max() <= MAX_POINTS
+    ends = many.samples["time_ns"].max() / 1e9
+    assert curves(many).group_by("label").agg(pl.col("seconds").max())["seconds"].to_list() == pytest.approx([ends] * 3)
+
+
+def test_savings_stay_between_the_bounds(comparison: Comparison) -> None:
+    lines = curves(comparison)
+    saved = {label: lines.filter(label=label)["saved_mib"] for label in ("none", *DESIGNS[1:])}
+    assert (saved["none"] == 0).all()
+    for design in DESIGNS[1:3]:
+        assert (saved[design] <= saved["oracle"]).all()
+        assert saved[design][-1] > 0
+
+
+def test_missing_numbers_are_dashes(comparison: Comparison) -> None:
+    keys = ("trace", "design", "settings")
+    nothing = comparison.summary.with_columns(pl.lit(None, pl.Float64).alias(n) for n in comparison.summary.columns[3:])
+    counters = [name for name in comparison.samples.columns if name not in (*keys, "time_ns", "frames")]
+    bare = comparison.samples.with_columns(pl.lit(None, pl.Int64).alias(name) for name in counters)
+    texts = render(replace(comparison, summary=nothing, samples=bare))
+    assert Elements(texts["report.html"]).open == []
+    assert "–" in texts["report.md"]
+    assert "nan" not in texts["report.md"].lower()
+
+
+def test_one_sample_makes_a_page_without_lines() -> None:
+    texts = render(compare(synthetic_trace(2, 50, 2), ["ksm-6.18"], sample="end"))
+    assert Elements(texts["report.html"]).open == []
+
+
+def test_only_bounds_make_a_page() -> None:
+    texts = render(compare(synthetic_trace(2, 50, 2), ["none"]))
+    assert "Only bounds were replayed" in texts["report.md"]
+
+
+def test_markup_in_names_is_shown_not_obeyed(comparison: Comparison) -> None:
+    name = "</script><b>x"
+    renamed = replace(
+        comparison,
+        samples=comparison.samples.with_columns(trace=pl.lit(name)),
+        summary=comparison.summary.with_columns(trace=pl.lit(name)),
+        bounds=comparison.bounds.with_columns(trace=pl.lit(name)),
+        page_size={name: 4096},
+        paths={name: name},
+    )
+    html = render(renamed)["report.html"]
+    assert Elements(html).open == []
+    assert "<b>x" not in html
+
+
+def test_the_command_says_what_differs_from_the_defaults(comparison: Comparison) -> None:
+    other = replace(comparison, options=comparison.options | {"cost": "none", "ignore_tune": True, "sample": 0.5})
+    assert command(other).endswith("--sample 0.5 --cost none --ignore-tune -o FOLDER")
