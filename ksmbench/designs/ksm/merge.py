@@ -124,7 +124,7 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
         if key == content:
             found = at
             break
-        side = LEFT if content < key else RIGHT
+        side = RIGHT - np.int64(content < key)  # without a branch, which could not be predicted
         above = at
         at = np.int64(rows[at, side])
     m[Counter.COMPARISONS] += comparisons

@@ -226,7 +226,7 @@ def _descend(m: Vector, content: Integer, prune: Integer) -> tuple[Integer, Inte
         compared += read_bytes(m, content, key)
         if content == key:
             break
-        side = LEFT if content < key else RIGHT
+        side = RIGHT - np.int64(content < key)  # without a branch, which could not be predicted
         above = at
         at = np.int64(rows[at, side])
         node = NULL

@@ -21,7 +21,7 @@ from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.lcp import NEAR
 from ksmbench.engine.machine import CHECKSUM, END, LCP_NEAR, NODE_ROWS, ROWS, Vector, i32, i64, tree_rows, u8, u32
-from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
+from ksmbench.engine.rbtree import KEY, RIGHT
 
 LANES = 16
 LARGE = 1 << 14  # nodes; 16 bytes each, smaller trees stay in the second-level cache
@@ -38,7 +38,7 @@ def _walk_lanes(m: Vector, rows: Integer, root: Integer, n: Integer) -> None:
         for i in range(n):
             at = lane[LANES + i]
             if at >= 0:
-                lane[LANES + i] = rows[at, LEFT if lane[i] < rows[at, KEY] else RIGHT]
+                lane[LANES + i] = rows[at, RIGHT - np.int64(lane[i] < rows[at, KEY])]
                 going = True
 
 
