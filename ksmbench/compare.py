@@ -254,7 +254,7 @@ def compare(
         paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
         designs=[str(spec) for spec in specs],
         options={"sample": sample} | options,
-        provenance=[done[task].provenance | {"settings": done[task].settings} | done[task].options for task in asked],
+        provenance=[done[task].options | {"settings": done[task].settings} | done[task].provenance for task in asked],
         output=folder,
     )
     if folder is not None:

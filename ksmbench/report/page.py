@@ -75,18 +75,21 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
 
 
 def _flat(value: object) -> str:
+    if value is None or value == {} or value == []:
+        return "–"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_flat(item) for item in value)
-    return "–" if value is None else str(value)
+    return str(value)
 
 
 def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     # What differs from replay to replay, and once what does not.
     keys = list(dict.fromkeys(key for one in comparison.provenance for key in one))
     columns = {key: [_flat(one.get(key)) for one in comparison.provenance] for key in keys}
-    labels = comparison.summary.select(pl.concat_str(pl.col("trace"), LABEL, separator=": "))["trace"].to_list()
+    name = [LABEL] if len(comparison.page_size) == 1 else ["trace", LABEL]
+    labels = comparison.summary.select(pl.concat_str(name, separator=": ").alias("of"))["of"].to_list()
     told = []
     for key, values in columns.items():
         if len(set(values)) == 1:
