@@ -1,0 +1,69 @@
+"""Facts about this machine for a trace's manifest."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+_KSM = Path("/sys/kernel/mm/ksm")
+# What can be set; the rest of that folder are counters. The kernel's documents say what each means.
+_KSM_SETTINGS = (
+    "run",
+    "pages_to_scan",
+    "sleep_millisecs",
+    "merge_across_nodes",
+    "max_page_sharing",
+    "stable_node_chains_prune_millisecs",
+    "use_zero_pages",
+    "smart_scan",
+    "advisor_mode",
+    "advisor_max_cpu",
+    "advisor_min_pages_to_scan",
+    "advisor_max_pages_to_scan",
+    "advisor_target_scan_time",
+)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _chosen(text: str) -> str:
+    # "always [madvise] never" names the setting in force in brackets.
+    return text.partition("[")[2].partition("]")[0] or text
+
+
+def ksm_settings() -> dict[str, int | str]:
+    """Return KSM's settings under their names in sysfs, as far as this kernel has them."""
+    found = {name: _chosen(_text(_KSM / name)) for name in _KSM_SETTINGS}
+    return {name: int(value) if value.isdecimal() else value for name, value in found.items() if value}
+
+
+def _line(path: str, key: str) -> str:
+    for line in _text(Path(path)).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def available_bytes() -> int:
+    """Return how much memory can be used without swapping."""
+    return int((_line("/proc/meminfo", "MemAvailable") or "0 kB").split()[0]) * 1024
+
+
+def host() -> dict[str, Any]:
+    """Return the manifest's `host`."""
+    nodes = [path for path in Path("/sys/devices/system/node").glob("node[0-9]*")]
+    return {
+        "kernel": platform.release(),
+        "cpu": _line("/proc/cpuinfo", "model name"),
+        "cpus": os.cpu_count(),
+        "memory_bytes": int((_line("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) * 1024,
+        "numa_nodes": max(1, len(nodes)),
+        "transparent_hugepage": _chosen(_text(Path("/sys/kernel/mm/transparent_hugepage/enabled"))),
+        "ksm": ksm_settings(),
+    }

@@ -1,0 +1,168 @@
+"""Which pages of another process are there, without touching one: PAGEMAP_SCAN, or pagemap where that is missing.
+
+Absent, mapping the kernel's zero page, swapped out and holding a frame are four different states; reading an absent
+page would make it one of the second kind, so nothing is read before it is known to be there.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError, denied
+from ksmbench.errors import KsmbenchError
+
+PRESENT, ZERO, SWAPPED = 1, 2, 3
+HUGE_PAGES = 512
+
+# linux/fs.h
+_PAGEMAP_SCAN = (3 << 30) | (96 << 16) | (ord("f") << 8) | 16
+_IS_PRESENT, _IS_SWAPPED, _IS_PFNZERO, _IS_HUGE = 1 << 3, 1 << 4, 1 << 5, 1 << 6
+_REGIONS = 1 << 14
+# Documentation/admin-guide/mm/pagemap.rst
+_ENTRY_PRESENT, _ENTRY_SWAPPED, _PFN_MASK = np.uint64(1 << 63), np.uint64(1 << 62), np.uint64((1 << 55) - 1)
+_KPF_ZERO_PAGE = 1 << 24
+_ENTRIES = 1 << 18  # of pagemap, read at a time
+
+
+class Pages(NamedTuple):
+    """The pages that are not absent, by address; one element per page."""
+
+    page: npt.NDArray[np.int64]
+    state: npt.NDArray[np.uint8]  # PRESENT, ZERO or SWAPPED
+    huge: npt.NDArray[np.bool_]  # part of a block that one entry of the page table maps
+
+
+def only(pages: Pages, which: npt.NDArray[np.bool_]) -> Pages:
+    """Return the pages for which `which` (bool, one element per page) holds."""
+    return Pages(pages.page[which], pages.state[which], pages.huge[which])
+
+
+def join(pieces: Sequence[Pages]) -> Pages:
+    """Return the pages of all `pieces`, of which there is at least one, in their order."""
+    return Pages(
+        np.concatenate([piece.page for piece in pieces]),
+        np.concatenate([piece.state for piece in pieces]),
+        np.concatenate([piece.huge for piece in pieces]),
+    )
+
+
+def no_pages() -> Pages:
+    """Return no pages."""
+    return Pages(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.bool_))
+
+
+def _expand(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    # Every page number of the ranges.
+    lengths = end - start
+    offsets = np.repeat(start - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    result: npt.NDArray[np.int64] = np.arange(int(lengths.sum())) + offsets
+    return result
+
+
+class PageMap:
+    """The page table of one process, as its pagemap file shows it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._regions = np.zeros((_REGIONS, 3), np.uint64)
+        try:
+            self._file = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            raise denied(pid) from None
+        except OSError:
+            raise ProcessGoneError from None
+        self.has_scan = self._probe()
+        self._flags = -1  # /proc/kpageflags, for who may read it
+        try:
+            self._flags = os.open("/proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            pass
+
+    @property
+    def sees_frames(self) -> bool:
+        """Whether frames' own flags can be read, which tells the huge zero page from a frame full of zeros."""
+        return self._flags >= 0
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._file)
+        if self._flags >= 0:
+            os.close(self._flags)
+
+    def _ioctl(self, start: int, end: int) -> tuple[int, int]:
+        # Returns how many regions were found and the address at which the walk ended.
+        argument = np.array(
+            [96, 0, start, end, 0, self._regions.ctypes.data, _REGIONS, 0, 0, 0]
+            + [_IS_PRESENT | _IS_SWAPPED, _IS_PRESENT | _IS_SWAPPED | _IS_PFNZERO | _IS_HUGE],
+            np.uint64,
+        )
+        found = fcntl.ioctl(self._file, _PAGEMAP_SCAN, argument.data, True)
+        return found, int(argument[4])
+
+    def _probe(self) -> bool:
+        try:
+            self._ioctl(0, 0)
+        except OSError as error:
+            if error.errno in (errno.ESRCH, errno.EPERM):
+                raise (ProcessGoneError() if error.errno == errno.ESRCH else denied(self.pid)) from None
+            return False
+        return True
+
+    def look(self, start: int, end: int) -> Pages:
+        """Return which of the pages [start, end) are there; raises `ProcessGoneError`."""
+        try:
+            return self._with_zero_blocks(self._scan(start, end)) if self.has_scan else self._read(start, end)
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                raise ProcessGoneError from None
+            raise KsmbenchError(f"the page table of process {self.pid} cannot be read ({error.strerror})") from None
+
+    def _scan(self, start: int, end: int) -> Pages:
+        pieces = []
+        at, stop = start * PAGE_SIZE, end * PAGE_SIZE
+        while at < stop:
+            found, at = self._ioctl(at, stop)
+            pieces.append(self._regions[:found].astype(np.int64))
+        regions = np.concatenate(pieces) if pieces else np.zeros((0, 3), np.int64)
+        first, last = regions[:, 0] // PAGE_SIZE, regions[:, 1] // PAGE_SIZE
+        category = np.repeat(regions[:, 2], last - first)
+        state = np.where(category & _IS_PFNZERO, ZERO, np.where(category & _IS_PRESENT, PRESENT, SWAPPED))
+        return Pages(_expand(first, last), state.astype(np.uint8), (category & _IS_HUGE) != 0)
+
+    def _with_zero_blocks(self, pages: Pages) -> Pages:
+        # PAGEMAP_SCAN does not tell the huge zero page from a huge frame.
+        heads = np.flatnonzero(pages.huge & (pages.page % HUGE_PAGES == 0) & (pages.state == PRESENT))
+        for head in heads:
+            entry = np.frombuffer(os.pread(self._file, 8, int(pages.page[head]) * 8), np.uint64)
+            if len(entry) and self._zero_frames(entry)[0]:
+                pages.state[head : head + HUGE_PAGES] = ZERO
+                pages.huge[head : head + HUGE_PAGES] = False
+        return pages
+
+    def _zero_frames(self, entries: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        # Which of the entries map the zero page or the huge zero page; none where frames are hidden from us.
+        frames, inverse = np.unique(entries & _PFN_MASK, return_inverse=True)
+        zero = np.zeros(len(frames), np.bool_)
+        if self._flags >= 0:
+            for i in np.flatnonzero(frames):
+                flags = os.pread(self._flags, 8, int(frames[i]) * 8)
+                zero[i] = bool(int.from_bytes(flags, "little") & _KPF_ZERO_PAGE)
+        result: npt.NDArray[np.bool_] = zero[inverse]
+        return result
+
+    def _read(self, start: int, end: int) -> Pages:
+        pieces = [no_pages()]
+        for at in range(start, end, _ENTRIES):
+            entries = np.frombuffer(os.pread(self._file, 8 * min(_ENTRIES, end - at), 8 * at), np.uint64)
+            there = np.flatnonzero(entries & (_ENTRY_PRESENT | _ENTRY_SWAPPED))
+            entries = entries[there]
+            state = np.where(entries & _ENTRY_PRESENT, PRESENT, SWAPPED).astype(np.uint8)
+            present = state == PRESENT
+            state[np.flatnonzero(present)[self._zero_frames(entries[present])]] = ZERO
+            pieces.append(Pages(there + at, state, np.zeros(len(there), np.bool_)))
+        return join(pieces)

@@ -1,0 +1,130 @@
+"""What /proc says of a process: its mappings with their flags, its name, whether it runs."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ksmbench.errors import KsmbenchError
+
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+# VmFlags of smaps that a trace carries, with the advice that sets and the one that clears each.
+FLAG_ADVICE = {"mg": (12, 13), "hg": (14, 15), "nh": (15, 14), "dc": (10, 11), "wf": (18, 19)}
+
+_HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+) *(.*)")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One private anonymous mapping: pages [start, end), the flags out of `FLAG_ADVICE` that it has, what it is."""
+
+    start: int
+    end: int
+    flags: frozenset[str]
+    name: str
+    executable: bool = False
+
+
+class ProcessGoneError(Exception):
+    """The process ended while it was looked at."""
+
+
+def denied(pid: int) -> KsmbenchError:
+    """Return the error for a process whose memory may not be read."""
+    return KsmbenchError(
+        f"the memory of process {pid} may not be read; run this as root, or as its user with CAP_SYS_PTRACE"
+    )
+
+
+def read_text(pid: int, name: str) -> str:
+    """Return the text of /proc/PID/NAME; raises `ProcessGoneError` or `KsmbenchError`."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessGoneError from None
+    except PermissionError:
+        raise denied(pid) from None
+
+
+def parse_smaps(text: str) -> list[Mapping]:
+    """Return the private anonymous mappings in the text of an smaps file, by address."""
+    result: list[Mapping] = []
+    header: re.Match[str] | None = None
+    for line in text.splitlines():
+        if line.startswith("VmFlags:"):
+            if header is None:
+                continue
+            start, end, permissions, inode, name = header.groups()
+            flags = frozenset(line.split()[1:])
+            header = None
+            # An inode belongs to a file; of the mappings in brackets, vdso and the like are the kernel's own.
+            kernels = name in ("[vdso]", "[vvar]", "[vsyscall]", "[vvar_vclock]") or name.startswith("[uprobes")
+            if permissions[3] != "p" or inode != "0" or kernels or flags & {"io", "pf", "ht"}:
+                continue
+            result.append(
+                Mapping(
+                    int(start, 16) // PAGE_SIZE,
+                    int(end, 16) // PAGE_SIZE,
+                    flags & FLAG_ADVICE.keys(),
+                    name.strip("[]"),
+                    permissions[2] == "x",
+                )
+            )
+        elif match := _HEADER.match(line):
+            header = match
+    return result
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the words of the command line, none for a kernel thread."""
+    return read_text(pid, "cmdline").split("\0")[:-1]
+
+
+def command_name(pid: int) -> str:
+    """Return the short name of the command."""
+    return read_text(pid, "comm").strip()
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the third on (the state), which follow the name."""
+    return read_text(pid, "stat").rpartition(")")[2].split()
+
+
+def start_time(pid: int) -> int:
+    """Return when the process began, in clock ticks since boot."""
+    return int(stat_fields(pid)[19])
+
+
+def program_identity(pid: int) -> tuple[str, ...]:
+    """Return what changes when the process executes another program: where its code and stack begin."""
+    fields = stat_fields(pid)
+    return fields[23], fields[24], fields[25]
+
+
+def merges_any(pid: int) -> bool:
+    """Return whether PR_SET_MEMORY_MERGE is set, as far as this kernel tells (6.16 and later)."""
+    try:
+        return "ksm_merge_any: yes" in read_text(pid, "ksm_stat")
+    except (ProcessGoneError, KsmbenchError):
+        return False
+
+
+def thread_states(pid: int) -> list[str]:
+    """Return the state letter of every thread."""
+    states = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessGoneError from None
+    for thread in threads:
+        try:
+            states.append(read_text(pid, f"task/{thread}/stat").rpartition(")")[2].split()[0])
+        except ProcessGoneError:
+            continue  # a thread may end at any time
+    return states
+
+
+def all_pids() -> list[int]:
+    """Return the ids of every process that is visible here."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())

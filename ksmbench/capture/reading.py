@@ -1,0 +1,96 @@
+"""The bytes of another process's pages, many at a time, and which of them differ from what was seen before."""
+
+import ctypes
+import errno
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError, denied
+from ksmbench.engine.jit import Integer, kernel
+
+PIECE_PAGES = 1024  # 4 MiB: large enough for full speed; no more ranges than one call may name
+WORDS = PAGE_SIZE // 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_process_vm_readv = _libc.process_vm_readv
+_process_vm_readv.restype = ctypes.c_ssize_t
+_process_vm_readv.argtypes = [ctypes.c_int, *(ctypes.c_void_p, ctypes.c_ulong) * 2, ctypes.c_ulong]
+
+
+@kernel
+def _differing(words: Any, stored: Any, previous: Any, differs: Any, n_words: Integer) -> None:
+    # Page i of `words` against content previous[i]; a negative number is no content, so the page differs.
+    for i in range(len(previous)):
+        known = previous[i]
+        differs[i] = known < 0
+        if known < 0:
+            continue
+        a, b = i * n_words, known * n_words
+        # Blocks of eight words without a branch inside: the compiler makes vector code of them.
+        for block in range(0, n_words, 8):
+            some = np.uint64(0)
+            for k in range(8):
+                some |= words[a + block + k] ^ stored[b + block + k]
+            if some != np.uint64(0):
+                differs[i] = True
+                break
+
+
+def differing(
+    pages: npt.NDArray[np.uint8], stored: npt.NDArray[np.uint64], previous: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Return which pages of uint8 [n, page_size] are not content previous[i] (int64 [n], -1 for none) of `stored`.
+
+    `stored` is the contents as flat words, uint64 [n_contents * page_size / 8].
+    """
+    result = np.zeros(len(previous), np.bool_)
+    _differing(pages.reshape(-1).view(np.uint64), stored, previous, result, WORDS)
+    return result
+
+
+class Reader:
+    """Reads pages of other processes into one buffer, which is touched once and used again."""
+
+    def __init__(self) -> None:
+        self._buffer = np.ones((PIECE_PAGES, PAGE_SIZE), np.uint8)
+        self._remote = np.zeros((PIECE_PAGES, 2), np.uint64)
+        self._local = np.zeros((1, 2), np.uint64)
+
+    def read(self, pid: int, pages: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Return the bytes of the pages (int64 [n] ascending, n at most `PIECE_PAGES`) and which of them were read.
+
+        A page that vanished since its presence was seen is not read. The bytes, uint8 [n, page_size], are valid until
+        the next call. Raises `ProcessGoneError` or `KsmbenchError`.
+        """
+        read = np.ones(len(pages), np.bool_)
+        at = 0
+        while at < len(pages):
+            at += self._call(pid, pages, at)
+            if at < len(pages):
+                read[at] = False
+                at += 1
+        return self._buffer[: len(pages)], read
+
+    def _call(self, pid: int, pages: npt.NDArray[np.int64], at: int) -> int:
+        # Reads from element `at` on; returns how many pages came before the first that cannot be read.
+        wanted = pages[at:]
+        starts = np.flatnonzero(np.diff(wanted, prepend=wanted[0] - 2) != 1)
+        lengths = np.diff(starts, append=len(wanted))
+        remote = self._remote[: len(starts)]
+        remote[:, 0] = wanted[starts] * PAGE_SIZE
+        remote[:, 1] = lengths * PAGE_SIZE
+        self._local[0] = self._buffer[at:].ctypes.data, len(wanted) * PAGE_SIZE
+        done = _process_vm_readv(pid, self._local.ctypes.data, 1, remote.ctypes.data, len(remote), 0)
+        if done >= 0:
+            return int(done) // PAGE_SIZE
+        number = ctypes.get_errno()
+        if number == errno.EFAULT:
+            return 0
+        if number == errno.ESRCH:
+            raise ProcessGoneError
+        if number == errno.EPERM:
+            raise denied(pid)
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,279 @@
+"""A capture from its first look to its last: looks at intervals, checkpoints, and what the manifest says of them."""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ksmbench import __version__
+from ksmbench.capture.host import available_bytes, host
+from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
+from ksmbench.capture.reading import Reader
+from ksmbench.capture.recorder import Recorder
+from ksmbench.capture.sources import Source
+from ksmbench.capture.stopping import Stopper
+from ksmbench.capture.watched import Watched
+from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.trace.columns import Space
+from ksmbench.trace.ranking import ContentStore
+from ksmbench.trace.schema import FORMAT, VERSION
+from ksmbench.trace.store import write_trace
+
+_CHECKPOINT_S = 10.0
+_CHECKPOINT_SHARE = 0.05  # of the time, at most
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user asked for; times in seconds. `duration_s` None: until it is interrupted or every process ended."""
+
+    output: Path
+    interval_s: float
+    duration_s: float | None
+    stop_s: float = 0.0
+    force: bool = False
+    label: str = ""
+    notes: str = ""
+    recipe: str = ""
+    command: str = ""
+
+
+@dataclass
+class Progress:
+    """How far a capture is, for whoever shows it."""
+
+    elapsed_s: float
+    n_alive: int
+    n_events: int
+    n_contents: int
+    pages_per_s: float
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Refuse an output before anything is read: one that exists, is no trace, or is where nothing can be written."""
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; choose another name or pass --force")
+    if path.exists() and not (path / "trace.json").is_file():
+        raise UsageError(f"{path} exists and is not a trace; choose another name")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be made: {parent} may not be written to; choose another place")
+
+
+class Session:
+    """One capture of several processes into one trace."""
+
+    def __init__(self, sources: Sequence[Source], options: Options) -> None:
+        self._options = options
+        self._sources = list(sources)
+        self._recorder = Recorder()
+        self._watched: list[Watched] = []
+        self._trace_id = uuid.uuid4().hex
+        self._created = datetime.now(UTC).isoformat(timespec="seconds")
+        self._host = host()
+        self._begin = 0.0
+        self._n_looks = 0
+        self._n_late = 0
+        self._reading_s = 0.0
+        self._cpu_begin = time.process_time()
+        self._checkpoint_s = 0.0
+        self._n_checkpoints = 0
+        self._interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        """End the capture in order, soon; may be called from a signal handler or another thread."""
+        self._interrupted.set()
+
+    def run(self, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+        """Record until the end and publish the trace; returns the manifest's `capture`.
+
+        Raises `KsmbenchError` where nothing could be recorded. What was recorded before a failure is published.
+        """
+        check_output(self._options.output, self._options.force)
+        memory = max(256 << 20, available_bytes() // 4)
+        with ContentStore(PAGE_SIZE, memory_bytes=memory) as store:
+            stopper = Stopper(self._options.stop_s)
+            try:
+                self._watch(store, stopper)
+                self._first_look()
+                reason = self._looks(store, stopper, progress)
+                return self._publish(store, stopper, reason, complete=True)
+            except Exception as error:
+                if self._n_looks:
+                    self._publish(store, stopper, f"failed: {error}", complete=False)
+                raise
+            finally:
+                stopper.close()
+                for watched in self._watched:
+                    watched.close()
+
+    def _watch(self, store: ContentStore, stopper: Stopper) -> None:
+        ksm = self._host["ksm"]
+        reader = Reader()
+        for space, source in enumerate(self._sources):
+            try:
+                watched = Watched(source, space, self._recorder, store, reader, stopper)
+            except ProcessGoneError:
+                raise KsmbenchError(f"process {source.pid} ({source.name}) ended before it could be recorded") from None
+            watched.zero_pages_by_ksm = bool(ksm.get("use_zero_pages")) and ksm.get("run") != 0
+            self._watched.append(watched)
+
+    def _first_look(self) -> None:
+        # The state found: all of it has time 0, and nothing that was seen later has.
+        began = time.monotonic()
+        for watched in self._watched:
+            watched.look(lambda: 0)
+        self._begin = time.monotonic()
+        self._reading_s = self._first_s = self._begin - began
+        self._n_looks = 1
+        empty = [w.source for w in self._watched if not w.alive or not w.n_mappings]
+        if len(empty) == len(self._watched):
+            names = ", ".join(f"{source.name} (process {source.pid})" for source in empty)
+            raise KsmbenchError(f"no private anonymous memory was found in {names}, so there is nothing to record")
+
+    def _clock(self) -> int:
+        return max(1, int((time.monotonic() - self._begin) * 1e9))
+
+    def _looks(self, store: ContentStore, stopper: Stopper, progress: Callable[[Progress], None] | None) -> str:
+        options = self._options
+        next_checkpoint = 0.0  # the first one at once: from here on there is a trace
+        look = 0
+        while True:
+            if time.monotonic() - self._begin >= next_checkpoint:
+                spent = self._checkpoint(store, stopper)
+                next_checkpoint = time.monotonic() - self._begin + max(_CHECKPOINT_S, spent / _CHECKPOINT_SHARE)
+            if self._interrupted.is_set():
+                return "interrupted"
+            if not any(watched.alive for watched in self._watched):
+                return "every process ended"
+            elapsed = time.monotonic() - self._begin
+            if options.duration_s is not None and elapsed >= options.duration_s:
+                return "duration"
+            # A look that is late leaves its successors where they were; those that have passed are left out.
+            due = max(look + 1, int(elapsed / options.interval_s))
+            self._n_late += due - look - 1
+            look = due
+            wanted = look * options.interval_s
+            if options.duration_s is not None:
+                wanted = min(wanted, options.duration_s)
+            self._interrupted.wait(max(0.0, wanted - (time.monotonic() - self._begin)))
+            self._look_at_all()
+            if progress is not None:
+                elapsed = time.monotonic() - self._begin
+                alive = sum(w.alive for w in self._watched)
+                speed = sum(w.n_pages_read for w in self._watched) / max(1e-9, self._reading_s)
+                progress(Progress(elapsed, alive, self._recorder.n_events, len(store), speed))
+
+    def _look_at_all(self) -> None:
+        began = time.monotonic()
+        for watched in self._watched:
+            if watched.alive:
+                watched.look(self._clock)
+        self._reading_s += time.monotonic() - began
+        self._n_looks += 1
+
+    def _checkpoint(self, store: ContentStore, stopper: Stopper) -> float:
+        began = time.monotonic()
+        self._publish(store, stopper, "checkpoint; the capture went on", complete=False)
+        spent = time.monotonic() - began
+        self._checkpoint_s += spent
+        return spent
+
+    def _publish(self, store: ContentStore, stopper: Stopper, reason: str, *, complete: bool) -> dict[str, Any]:
+        self._n_checkpoints += 1
+        end_ns = self._clock() if self._begin else 0
+        capture = self._capture_facts(stopper, end_ns)
+        capture["end"] = {"time_ns": end_ns, "complete": complete, "reason": reason}
+        options = self._options
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "page_size": PAGE_SIZE,
+            "trace_id": f"{self._trace_id}-{self._n_checkpoints}",  # tables of two checkpoints do not mix
+            "created": self._created,
+            "label": options.label or options.output.name,
+            "host": self._host,
+            "capture": capture,
+        }
+        if options.notes:
+            manifest["notes"] = options.notes
+        spaces = [Space(s.pid, s.name, s.kind) for s in self._sources]
+        trace = self._recorder.trace(manifest, spaces, store)
+        write_trace(
+            trace,
+            options.output,
+            force=options.force,
+            replace=self._n_checkpoints > 1,
+            level=9 if complete else 1,
+        )
+        return capture
+
+    def _capture_facts(self, stopper: Stopper, end_ns: int) -> dict[str, Any]:
+        options = self._options
+        maps = [watched.pagemap for watched in self._watched]
+        facts: dict[str, Any] = {
+            "tool": f"ksmbench {__version__}",
+            "command": options.command,
+            "sources": [{"pid": s.pid, "name": s.name, "kind": s.kind} for s in self._sources],
+            "interval_ns": round(options.interval_s * 1e9),
+            "duration_ns": end_ns,
+            "tracked": [
+                "private anonymous mappings",
+                "advice MERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTFORK, WIPEONFORK",
+                "pages absent, zero-mapped, present, swapped out",
+                "changed contents",
+                "PR_SET_MEMORY_MERGE where /proc/PID/ksm_stat tells",
+                "exec and exit",
+            ],
+            "not_tracked": [
+                "what happened and was undone between two looks",
+                "writes of the bytes that were there",
+                "moves (seen as unmap and map)",
+                "children of a fork",
+                "file and shared mappings",
+                "NUMA nodes of frames",
+            ],
+            "consistency": _consistency(options.stop_s),
+            "reader": "PAGEMAP_SCAN" if all(m.has_scan for m in maps) else "pagemap",
+            "looks": self._n_looks,
+            "looks_left_out": self._n_late,
+            "first_look_s": round(self._first_s, 3),
+            "reading_s": round(self._reading_s, 3),
+            "checkpoints": self._n_checkpoints,
+            "checkpoints_s": round(self._checkpoint_s, 3),
+            "cpu_s": round(time.process_time() - self._cpu_begin, 3),
+            "pages_read": sum(w.n_pages_read for w in self._watched),
+            "swapped_unseen": sum(w.swapped_unseen for w in self._watched),
+        }
+        if not all(m.has_scan for m in maps):
+            facts["not_tracked"].append("huge frames (this kernel lacks PAGEMAP_SCAN)")
+        if not all(m.sees_frames for m in maps):
+            facts["not_tracked"].append(
+                "the huge zero page, which looks like a frame of zeros (needs /proc/kpageflags)"
+            )
+        if options.stop_s > 0:
+            facts["stops"] = stopper.n_stops
+            facts["stops_cut_short"] = stopper.n_overrun
+            facts["stop_longest_ms"] = round(stopper.longest_s * 1e3, 3)
+        if options.recipe:
+            facts["recipe"] = options.recipe
+        return facts
+
+
+def _consistency(stop_s: float) -> str:
+    if stop_s <= 0:
+        return (
+            "nothing was stopped: a look at one process takes its pages one after the other while it runs, so pages of "
+            "one look can be of slightly different moments; every page is as it was at some moment since the last look"
+        )
+    return (
+        f"each process was stopped while it was looked at, for at most {stop_s * 1e3:g} ms; its pages of one look are "
+        "of one moment unless the stop was cut short (stops_cut_short), those of different processes are not"
+    )

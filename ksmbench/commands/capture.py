@@ -1,0 +1,115 @@
+"""`ksmbench capture`."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ksmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ksmbench.capture.session import Progress
+
+
+def _progress(duration: float | None) -> "Callable[[Progress], None] | None":
+    if not sys.stderr.isatty():
+        return None
+
+    def show(now: "Progress") -> None:
+        left = "" if duration is None else f" of {duration:g} s, {max(0.0, duration - now.elapsed_s):.0f} s left"
+        click.echo(
+            f"\r{now.elapsed_s:.0f} s{left}: {now.n_alive} running, {now.n_events:,} events, "
+            f"{now.n_contents:,} contents, {now.pages_per_s:,.0f} pages/s\x1b[K",
+            nl=False,
+            err=True,
+        )
+
+    return show
+
+
+def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
+    for word in words:
+        if not word.isdecimal():
+            raise UsageError(f"{word} is no process id; --pid takes numbers, names of guests go with --qemu")
+    return [*given, *map(int, words)]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME|PID]...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@click.option("--qemu", is_flag=True, help="Record running QEMU guests: all, or those named.")
+@click.option("--pid", "pids", multiple=True, type=click.IntRange(1), help="Record this process; more may follow.")
+@click.option(
+    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.01), help="Seconds from look to look."
+)
+@click.option(
+    "--duration",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds to record [default: until Ctrl-C, or every process ended].",
+)
+@click.option(
+    "--stop",
+    "stop_ms",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 10_000),
+    help="Milliseconds for which a process may be stopped at each look.",
+)
+@click.option("--label", default="", help="A name for plots [default: the trace's].")
+@click.option("--notes", default="", help="A text for the manifest.")
+@click.option("--recipe", default="", help="For the manifest: the command that makes such a trace again.")
+@click.option("--force", is_flag=True, help="Replace an existing trace.")
+def capture(
+    names: tuple[str, ...],
+    output: Path,
+    qemu: bool,
+    pids: tuple[int, ...],
+    interval: float,
+    duration: float | None,
+    stop_ms: float,
+    label: str,
+    notes: str,
+    recipe: str,
+    force: bool,
+) -> None:
+    """Record the memory of running VMs or processes: what is there at first, then what changes.
+
+    A trace is there from the first look on and grows as the capture runs; Ctrl-C ends it in order. Page contents
+    themselves are never written.
+
+    \b
+    Example: ksmbench capture --qemu -o today --interval 1 --duration 60
+             ksmbench capture --qemu web-1 web-2 -o web
+             ksmbench capture --pid 4711 4712 -o workers
+    """
+    if qemu == bool(pids):
+        raise UsageError("say what to record: --qemu for guests or --pid N for processes, one of the two")
+    wanted = _pids(pids, () if qemu else names)
+
+    from ksmbench.capture.session import Options, Session, check_output
+    from ksmbench.capture.sources import find_guests, find_processes
+
+    check_output(output, force)
+    sources = find_guests(names) if qemu else find_processes(wanted)
+    command = " ".join(["ksmbench", *sys.argv[1:]])
+    options = Options(output, interval, duration, stop_ms / 1000, force, label, notes, recipe, command)
+    session = Session(sources, options)
+
+    def end(*_: object) -> None:
+        session.interrupt()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    show = _progress(duration)
+    try:
+        facts = session.run(show)
+    finally:
+        if show is not None:
+            click.echo(err=True)
+    end_ns, reason = facts["end"]["time_ns"], facts["end"]["reason"]
+    click.echo(f"{output}: {end_ns / 1e9:.1f} s of {len(sources)} recorded in {facts['looks']} looks; ended: {reason}")
