@@ -6,13 +6,31 @@ from typing import TYPE_CHECKING, Any
 from ksmbench.errors import KsmbenchError, TraceError, UsageError
 
 if TYPE_CHECKING:
+    from ksmbench.comparing import compare
+    from ksmbench.designs import DESIGNS
+    from ksmbench.replaying import replay
     from ksmbench.trace.store import open_trace, write_trace
 
 __version__ = "0.1.0"
-__all__ = ["KsmbenchError", "TraceError", "UsageError", "open_trace", "write_trace"]
+__all__ = [
+    "DESIGNS",
+    "KsmbenchError",
+    "TraceError",
+    "UsageError",
+    "compare",
+    "open_trace",
+    "replay",
+    "write_trace",
+]
 
 # Loaded on first use, so that `ksmbench --help` does not wait for pyarrow and numba.
-_LAZY = {"open_trace": "ksmbench.trace.store", "write_trace": "ksmbench.trace.store"}
+_LAZY = {
+    "DESIGNS": "ksmbench.designs",
+    "compare": "ksmbench.comparing",
+    "open_trace": "ksmbench.trace.store",
+    "replay": "ksmbench.replaying",
+    "write_trace": "ksmbench.trace.store",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,11 @@ import sys
 import click
 
 from ksmbench import __version__
+from ksmbench.commands.capture import capture
 from ksmbench.commands.compare import compare
+from ksmbench.commands.designs import designs
 from ksmbench.commands.info import info
+from ksmbench.commands.replay import replay
 from ksmbench.errors import KsmbenchError
 
 
@@ -23,7 +26,7 @@ def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
 
 
-for command in (info, compare):  # in the order of the data
+for command in (capture, info, designs, replay, compare):  # in the order of the data
     cli.add_command(command)
 
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from ksmbench import UsageError
-from ksmbench.compare import compare, parse_design
-from ksmbench.replay import replay
+from ksmbench.comparing import compare, parse_design
+from ksmbench.replaying import replay
 from ksmbench.trace.store import write_trace
 from tests.report.synthetic import synthetic_trace
 

@@ -8,7 +8,7 @@ import click
 from ksmbench.commands.progress import progress_bar
 
 if TYPE_CHECKING:
-    from ksmbench.compare import Comparison
+    from ksmbench.comparing import Comparison
 
 
 def _sample(text: str) -> str | float:
@@ -88,7 +88,7 @@ def compare(
     """
     import json
 
-    from ksmbench.compare import compare as run_comparison
+    from ksmbench.comparing import compare as run_comparison
 
     with progress_bar("replaying") as progress:
         comparison = run_comparison(

@@ -171,7 +171,7 @@ def _replay_all(
     progress: Progress | None,
     options: dict[str, Any],
 ) -> "dict[_Task, Result]":
-    from ksmbench.replay import replay
+    from ksmbench.replaying import replay
 
     parts = _Parts(len(tasks), progress)
 

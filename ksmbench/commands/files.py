@@ -1,0 +1,40 @@
+"""Result files: whole or not at all, and nothing overwritten without being told to."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ksmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
+    """Raise `UsageError` for a file that is in the way, or whose folder is missing, before any work is done."""
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; name a file")
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already; choose another name or pass --force")
+        if not path.resolve().parent.is_dir():
+            raise UsageError(f"{path}: its folder does not exist; make it first")
+
+
+def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], force: bool) -> None:
+    """Write `frame` with `metadata` as JSON under the key `ksmbench` of the file's schema."""
+    import pyarrow.parquet as pq
+
+    refuse_existing((path,), force)
+    table = frame.to_arrow()
+    table = table.replace_schema_metadata({b"ksmbench": json.dumps(metadata).encode()})
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        pq.write_table(table, scratch, compression="zstd")
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,124 @@
+"""`ksmbench replay`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ksmbench.commands.options import DESIGN_NAMES, parse_sample, parse_settings, parse_size
+from ksmbench.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from ksmbench.result import Result
+
+
+def _number(value: float | int | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    if unit == "bytes":
+        return f"{value / 2**20:,.1f} MiB"
+    if unit == "ratio":
+        return f"{value:.3f}"
+    if unit == "s":
+        return f"{value:,.2f} s"
+    if unit == "s/GiB":
+        return f"{value:,.2f} s/GiB"
+    return f"{value:,}"
+
+
+def _table(result: "Result") -> str:
+    from ksmbench.metrics.summary import METRICS
+
+    settings = " ".join(f"{name}={value}" for name, value in result.settings.items())
+    lines = [f"{result.design}  {settings}".rstrip(), ""]
+    for metric in METRICS:
+        value = _number(result.summary[metric.name], metric.unit)
+        lines.append(f"  {metric.name:<22}{value:>16}   {metric.meaning}")
+    refused = result.options["refused_tunes"]
+    if refused:
+        lines.append(f"\n  {refused} tune event(s) of the trace were skipped: unknown here, or refused by the kernel")
+    return "\n".join(lines)
+
+
+def _metadata(result: "Result") -> dict[str, Any]:
+    return {
+        "design": result.design,
+        "settings": result.settings,
+        "options": result.options,
+        "summary": result.summary,
+        "provenance": result.provenance,
+    }
+
+
+def _complete_designs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
+
+
+@click.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option(
+    "--design", default="ksm-6.18", show_default=True, shell_complete=_complete_designs, help="See `ksmbench designs`."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting, as the kernel's file is called."
+)
+@click.option("--sample", default="1.0", show_default=True, help='Seconds between samples, "batch" or "end".')
+@click.option(
+    "--cost", default="default", show_default=True, help='What scanning costs: "none", a profile or its file.'
+)
+@click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
+@click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all", or a pattern of space names.')
+@click.option("--ignore-tune", is_flag=True, help="Leave out changes of settings that the trace recorded.")
+@click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
+@click.option("--check", is_flag=True, help="Recount every structure at the end; exit 1 where a count differs.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the samples to this Parquet file.")
+@click.option("--spaces", type=click.Path(path_type=Path), help="Write what each space has to this Parquet file.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def replay(
+    trace: Path,
+    design: str,
+    settings: tuple[str, ...],
+    sample: str,
+    cost: str,
+    until: float | None,
+    mergeable: str,
+    ignore_tune: bool,
+    max_memory: str,
+    check: bool,
+    output: Path | None,
+    spaces: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Replay TRACE through one design: what it saves, and what that costs.
+
+    Example: ksmbench replay traces/debian-idle-x4 --set pages_to_scan=1000 -o result.parquet
+    """
+    import json
+
+    from ksmbench.commands.files import refuse_existing, write_parquet
+    from ksmbench.designs import complete_settings, find
+    from ksmbench.replaying import replay as run
+
+    refuse_existing((output, spaces), force)
+    given = complete_settings(find(design), parse_settings(settings))
+    with progress_bar(design) as tell:
+        result = run(
+            trace,
+            design,
+            sample=parse_sample(sample),
+            cost=cost,
+            until=until,
+            mergeable=mergeable,
+            ignore_tune=ignore_tune,
+            max_memory=parse_size(max_memory),
+            check=check,
+            progress=tell,
+            **given,
+        )
+    if output is not None:
+        write_parquet(result.samples, output, _metadata(result), force)
+    if spaces is not None:
+        write_parquet(result.spaces, spaces, _metadata(result), force)
+    click.echo(json.dumps(_metadata(result), indent=2) if as_json else _table(result))
