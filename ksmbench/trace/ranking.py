@@ -182,6 +182,11 @@ class ContentStore:
             checksum = label[inverse]
         return Ranking(rank, Contents(lcp.copy(), checksum))
 
+    @property
+    def words(self) -> npt.NDArray[np.uint64]:
+        """Every content so far by provisional id, flat and read-only, uint64; fetch it again after each `add`."""
+        return self._spool.words
+
     def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the bytes of the contents with these provisional ids, uint8 [n, page_size]."""
         pages = self._spool.words.view(np.uint8).reshape(-1, self.page_size)
