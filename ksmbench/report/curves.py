@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from ksmbench.compare import BOUNDS, Comparison
+from ksmbench.comparing import BOUNDS, Comparison
 
 MAX_POINTS = 400  # per line: more than a screen shows, few enough for a small page
 MIB = 1 << 20

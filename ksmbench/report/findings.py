@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ksmbench.compare import BOUNDS
+from ksmbench.comparing import BOUNDS
 from ksmbench.report.table import show
 
 Row = dict[str, Any]

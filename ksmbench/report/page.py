@@ -10,7 +10,7 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ksmbench.compare import Comparison
+from ksmbench.comparing import Comparison
 from ksmbench.metrics.summary import METRICS
 from ksmbench.report.charts import ORACLE, charts, colours
 from ksmbench.report.curves import LABEL, curves
@@ -88,6 +88,8 @@ def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     # What differs from replay to replay, and once what does not.
     keys = list(dict.fromkeys(key for one in comparison.provenance for key in one))
     columns = {key: [_flat(one.get(key)) for one in comparison.provenance] for key in keys}
+    if "created" in columns:
+        columns["created"] = [max(columns["created"])]  # the replays of one comparison end seconds apart
     name = [LABEL] if len(comparison.page_size) == 1 else ["trace", LABEL]
     labels = comparison.summary.select(pl.concat_str(name, separator=": ").alias("of"))["of"].to_list()
     told = []

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ksmbench.compare import BOUNDS
+from ksmbench.comparing import BOUNDS
 
 Number = float | int | None
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ksmbench.compare import Comparison
+from ksmbench.comparing import Comparison
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.publish import publish
 

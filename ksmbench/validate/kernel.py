@@ -56,7 +56,8 @@ def play_on_kernel(
 
     Batch k sees the events up to k times `sleep_millisecs` after the first; there must be a registered space from then
     on to the end, as ksmd is stepped through its sleep. `frames` adds pages_anon, frames and frames_ksm, read from the
-    page tables after every batch. `pages` holds the contents' bytes in their order; without it they are made up. Needs root; raises `KsmbenchError` with a sentence where something is missing.
+    page tables after every batch. `pages` holds the contents' bytes in their order; without it they are made up. Needs
+    root; raises `KsmbenchError` with a sentence where something is missing.
     """
     events = trace.events
     start = int(events.time_ns[0])

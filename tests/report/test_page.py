@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from ksmbench.metrics.summary import METRICS
 
-from ksmbench.compare import Comparison, compare
+from ksmbench.comparing import Comparison, compare
+from ksmbench.metrics.summary import METRICS
 from ksmbench.report.curves import MAX_POINTS, curves
 from ksmbench.report.page import command, render
 from tests.report.conftest import DESIGNS
