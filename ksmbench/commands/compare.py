@@ -5,17 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ksmbench.commands.options import parse_sample
 from ksmbench.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from ksmbench.comparing import Comparison
-
-
-def _sample(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _print_table(comparison: "Comparison") -> None:
@@ -95,7 +89,7 @@ def compare(
             traces,
             designs,
             output,
-            sample=_sample(sample),
+            sample=parse_sample(sample),
             cost=cost,
             until=until,
             mergeable=mergeable,
