@@ -20,7 +20,7 @@ class Guest:
         self._control = folder / f"{name}.sock"
         self._console = folder / f"{name}.console"
         self._overlay = folder / f"{name}.qcow2"
-        self._socket: socket.socket | None = None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._received = b""
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.root.resolve(), self._overlay])
         command = [
@@ -31,41 +31,47 @@ class Guest:
             *("-kernel", str(image.kernel), "-initrd", str(image.initramfs)),
             *("-append", f"console=ttyS0 quiet guest={name}"),
             *("-drive", f"file={self._overlay},if=virtio,format=qcow2,cache=unsafe"),
-            *("-serial", f"file:{self._console}", "-serial", f"unix:{self._control},server=on,wait=off"),
+            *("-serial", f"file:{self._console}", "-serial", f"unix:{self._control},server=on,wait=on"),
         ]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # QEMU starts the guest once somebody listens: its sign cannot be missed.
+        try:
+            self._connect(time.monotonic() + 60)
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def pid(self) -> int:
         """The process id of this guest's QEMU."""
         return self.process.pid
 
+    def _wait(self, deadline: float, what: str) -> None:
+        # Ends where waiting longer has no use.
+        if self.process.poll() is not None:
+            raise click.ClickException(f"guest {self.name} ended with status {self.process.returncode}")
+        if time.monotonic() > deadline:
+            raise click.ClickException(f"guest {self.name} {what} in time; its console is {self._console}")
+
+    def _connect(self, deadline: float) -> None:
+        while True:
+            try:
+                self._socket.connect(str(self._control))
+                break
+            except OSError:
+                self._wait(deadline, "opened no control port")
+                time.sleep(0.05)
+        self._socket.settimeout(0.5)
+
     def _line(self, deadline: float) -> str:
         while b"\n" not in self._received:
-            if self.process.poll() is not None:
-                raise click.ClickException(f"guest {self.name} ended with status {self.process.returncode}")
-            if time.monotonic() > deadline:
-                raise click.ClickException(f"guest {self.name} gave no sign in time; its console: {self._console}")
-            if self._socket is None:
-                self._connect()
-                continue
+            self._wait(deadline, "gave no sign")
             try:
                 self._received += self._socket.recv(65536)
             except TimeoutError:
                 continue
         line, self._received = self._received.split(b"\n", 1)
         return line.decode(errors="replace").strip()
-
-    def _connect(self) -> None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(str(self._control))
-        except OSError:
-            connection.close()
-            time.sleep(0.1)
-            return
-        connection.settimeout(0.5)
-        self._socket = connection
 
     def wait_until_ready(self, seconds: float = 600) -> None:
         """Wait for the sign that the guest's services are started."""
@@ -75,8 +81,6 @@ class Guest:
 
     def tell(self, line: str, seconds: float = 120) -> str:
         """Run one shell line in the guest and return what it printed; a failing line is an error."""
-        if self._socket is None:
-            raise click.ClickException(f"guest {self.name} is not ready")
         self._socket.sendall(line.encode() + b"\n")
         deadline = time.monotonic() + seconds
         printed = []
@@ -92,8 +96,7 @@ class Guest:
 
     def end(self) -> None:
         """End this guest's process, and no other."""
-        if self._socket is not None:
-            self._socket.close()
+        self._socket.close()
         self.process.terminate()
         try:
             self.process.wait(10)

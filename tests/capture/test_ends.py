@@ -1,0 +1,156 @@
+"""However a capture ends, there is a trace that opens and says where it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ksmbench.capture.procfs import stat_fields
+from ksmbench.capture.stopping import Stopper
+from ksmbench.commands.capture import capture
+from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.trace.schema import Kind
+from ksmbench.trace.store import open_trace
+from tests.capture.child import Child, Memory, Recording
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a sibling process may be read by root only")
+
+
+def _command(child: Child, trace: Path) -> "subprocess.Popen[str]":
+    words = ["-m", "ksmbench", "capture", "--pid", str(child.pid), "-o", str(trace), "--interval", "0.1"]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not trace.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@needs_root
+def test_an_interrupt_leaves_the_whole_trace(tmp_path: Path) -> None:
+    with Child() as child:
+        process = _command(child, tmp_path / "t")
+        child.do("put(11, b'late')")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=30)
+        assert process.returncode == 0, error
+        assert error == ""  # no progress in a pipe
+        assert "interrupted" in output
+        memory = Memory(tmp_path / "t")
+        end = memory.trace.manifest["capture"]["end"]
+        assert end["complete"]
+        assert end["reason"] == "interrupted"
+        assert end["time_ns"] >= memory.trace.events.time_ns[-1] > 0
+        assert memory.of(child)[11] != 0
+        assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+@needs_root
+def test_a_kill_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    with Child() as child:
+        child.do("put(11, b'early')")
+        process = _command(child, tmp_path / "t")
+        process.kill()
+        process.communicate()
+        memory = Memory(tmp_path / "t")
+        end = memory.trace.manifest["capture"]["end"]
+        assert not end["complete"]
+        assert "checkpoint" in end["reason"]
+        assert memory.of(child)[11] != 0
+
+
+def test_an_exit_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    with Child() as one, Child() as two:
+        recording = Recording([one, two], tmp_path / "t")
+        recording.looks()
+        one.end()
+        recording.looks()
+        two.do("put(20, b'after')")
+        recording.looks()
+        two.end()
+        recording.join()
+        assert recording.finish().rows[-1][0] == Kind.EXIT
+        assert recording.facts["end"]["reason"] == "every process ended"
+        other = Memory(tmp_path / "t", space=1)
+        exits = [i for i, kind in enumerate(other.trace.events.kind) if kind == Kind.EXIT]
+        late = [page for kind, page, _, _ in other.rows if kind == Kind.WRITE]
+        assert len(exits) == 2
+        assert two.first + 20 in late
+
+
+def test_a_process_is_stopped_within_its_budget_and_goes_on(tmp_path: Path) -> None:
+    with Child() as child:
+        recording = Recording([child], tmp_path / "t", stop_s=0.5)
+        recording.looks()
+        child.do("put(1, b'x')")
+        recording.looks()
+        assert recording.finish().of(child)[1] != 0
+        assert recording.facts["stops"] >= 4
+        assert "stopped" in recording.facts["consistency"]
+        assert stat_fields(child.pid)[0] not in "Tt"
+
+
+def test_who_is_killed_while_a_process_is_stopped_lets_it_go_on() -> None:
+    with Child() as child:
+        script = (
+            "import os, sys; from ksmbench.capture.stopping import Stopper; "
+            "Stopper(60.0).stop(int(sys.argv[1])); print('stopped', flush=True); os.kill(os.getpid(), 9)"
+        )
+        done = subprocess.run([sys.executable, "-c", script, str(child.pid)], capture_output=True, text=True)
+        assert done.stdout == "stopped\n"
+        assert child.do("answer = 42") == "42"
+
+
+def test_a_spent_budget_ends_the_stop() -> None:
+    with Child() as child:
+        stopper = Stopper(0.02)
+        stopper.stop(child.pid)
+        assert stat_fields(child.pid)[0] == "T"
+        time.sleep(0.05)
+        assert not stopper.in_time()
+        assert stopper.n_overrun == 1
+        assert child.do("answer = 42") == "42"
+        stopper.close()
+
+
+def test_refusals(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    runner = CliRunner()
+
+    def refused(*words: str) -> KsmbenchError:
+        error = runner.invoke(capture, words).exception
+        assert isinstance(error, KsmbenchError), error
+        return error
+
+    some = ("--pid", str(os.getpid()))
+    assert isinstance(refused("-o", str(tmp_path / "t")), UsageError)
+    assert isinstance(refused("-o", str(tmp_path / "t"), "--qemu", *some), UsageError)
+    assert isinstance(refused("-o", str(tmp_path / "t"), *some, "web-1"), UsageError)
+    assert "--force" in str(refused("-o", str(tmp_path / "old"), *some))
+    assert "not a trace" in str(refused("-o", str(tmp_path / "old"), "--force", *some))
+    gone = refused("-o", str(tmp_path / "t"), "--pid", str(2**22 + 5))
+    assert gone.exit_code == 1
+    missing = refused("-o", str(tmp_path / "t"), "--qemu", "no-such-guest")
+    assert missing.exit_code == 1
+    assert "no-such-guest" in str(missing)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
+
+
+def test_the_manifest_says_how_it_was_made(tmp_path: Path) -> None:
+    with Child() as child:
+        Recording([child], tmp_path / "t").finish()
+    manifest = open_trace(tmp_path / "t").manifest
+    facts = manifest["capture"]
+    assert facts["interval_ns"] == 20_000_000
+    assert facts["sources"] == [{"pid": child.pid, "name": facts["sources"][0]["name"], "kind": "process"}]
+    assert facts["tracked"]
+    assert facts["not_tracked"]
+    assert "nothing was stopped" in facts["consistency"]
+    assert "ksm" in manifest["host"]

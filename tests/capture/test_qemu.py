@@ -1,0 +1,100 @@
+"""Running guests are found by themselves, with their names and their memory."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ksmbench.capture.procfs import parse_smaps
+from ksmbench.capture.session import Options, Session
+from ksmbench.capture.sources import Source, find_guests, guest_memory, guest_name
+from ksmbench.errors import KsmbenchError
+from ksmbench.trace.schema import Kind
+from tests.capture.child import Memory
+
+_QEMU = shutil.which("qemu-system-x86_64")
+_NAME = f"ksmbench-test-{os.getpid()}"
+
+_SMAPS = """\
+{a:x}000-{b:x}000 rw-p 00000000 00:00 0 {name}
+Size:               8192 kB
+Rss:                   8 kB
+VmFlags: rd wr mr mw me ac {flags}
+"""
+
+
+def _smaps(*mappings: tuple[int, int, str, str]) -> str:
+    return "".join(_SMAPS.format(a=a, b=b, name=name, flags=flags) for a, b, name, flags in mappings)
+
+
+def test_guest_memory_is_told_from_the_rest_of_qemu() -> None:
+    text = _smaps(
+        (0x1000, 0x2000, "[heap]", ""),
+        (0x10000, 0x20000, "", "dc mg hg"),
+        (0x30000, 0x30020, "", "dc mg"),
+        (0x40000, 0x40020, "", "hg"),
+        (0x50000, 0x50001, "[vdso]", ""),
+    )
+    text += "60000000-60001000 rw-p 00000000 08:01 4711 /usr/bin/x\nVmFlags: rd wr mg\n"
+    text += "70000000-70001000 rw-s 00000000 00:01 12 /dev/shm/ram\nVmFlags: rd wr sh mg\n"
+    text += "80000000-90000000 rwxp 00000000 00:00 0 \nVmFlags: rd wr ex dc hg\n"
+    found = parse_smaps(text)
+    assert [m.start for m in found] == [0x1000, 0x10000, 0x30000, 0x40000, 0x80000]
+    guest = guest_memory(found)
+    assert [(m.start, m.name) for m in guest] == [(0x10000, "ram"), (0x30000, "rom")]
+    assert guest[0].flags == {"dc", "mg", "hg"}
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["qemu-system-x86_64", "-name", "web"], "web"),
+        (["qemu-system-x86_64", "-name", "guest=web,debug-threads=on"], "web"),
+        (["qemu-system-x86_64", "-name", "process=x,guest=web"], "web"),
+        (["qemu-system-x86_64", "-m", "64"], "qemu-12"),
+    ],
+)
+def test_names_of_guests(words: list[str], name: str) -> None:
+    assert guest_name(words, 12) == name
+
+
+@pytest.fixture
+def guest() -> Iterator[Source]:
+    if _QEMU is None:
+        pytest.skip("qemu-system-x86_64 is not installed")
+    if os.geteuid() != 0:
+        pytest.skip("a guest's memory may be read by root only")
+    # Not mergeable: it does not disturb who uses this machine's KSM.
+    words = [_QEMU, "-name", f"guest={_NAME}", "-machine", "q35,mem-merge=off", "-accel", "tcg", "-m", "64"]
+    process = subprocess.Popen([*words, "-display", "none", "-nodefaults", "-serial", "stdio"], stdin=subprocess.PIPE)
+    try:
+        while True:
+            assert process.poll() is None
+            try:
+                [source] = find_guests([_NAME])
+                if any(m.name == "ram" and m.end - m.start == 16384 for m in source.mappings()):
+                    break
+            except KsmbenchError:
+                continue
+        yield source
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_guest_is_recorded(guest: Source, tmp_path: Path) -> None:
+    Session([guest], Options(tmp_path / "t", 0.2, 1.0)).run()
+    memory = Memory(tmp_path / "t")
+    [space] = memory.trace.spaces
+    assert (space.name, space.kind, space.pid) == (_NAME, "vm", guest.pid)
+    names = [memory.trace.names[i] for i in memory.trace.events.name if i >= 0]
+    assert set(names) == {"ram", "rom"}
+    ram = next((page, n) for kind, page, n, _ in memory.rows if kind == Kind.MAP and n == 16384)
+    advised = [value for kind, value in memory.kinds(*ram) if kind == Kind.MADVISE]
+    assert 10 in advised
+    assert 12 not in advised
+    written = [page for page, content in memory.pages.items() if ram[0] <= page < sum(ram) and content]
+    assert written  # by the firmware
