@@ -5,7 +5,7 @@ compared row by row.
 """
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,15 @@ import polars as pl
 from ksmbench.engine.counters import SPACE_COUNTERS
 from ksmbench.errors import KsmbenchError
 from ksmbench.trace.columns import Trace
-from ksmbench.trace.schema import Kind
+from ksmbench.trace.schema import RANGE_KINDS, Kind
 from ksmbench.validate.contents import shared_pages
 from ksmbench.validate.frames import count_frames
 from ksmbench.validate.player import Players, drain_lru
 from ksmbench.validate.sysfs import KsmSession, store
+
+_HUGE = 512  # pages
+_FREE_PAGES = 1 << 28  # 1 TiB: above what a small process maps low, below its program, libraries and stack
+_FREE_END = 5 << 32  # 80 TiB
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,25 @@ def _apply_tunes(trace: Trace, first: int, last: int) -> None:
                 continue  # refused, as in a replay
 
 
+def relocated(trace: Trace) -> Trace:
+    """`trace` with all its pages moved to where a process has nothing else; order and huge-page alignment stay."""
+    events = trace.events
+    ranged = np.isin(events.kind, [int(kind) for kind in RANGE_KINDS])
+    moves = events.kind == Kind.MOVE
+    if not ranged.any():
+        return trace
+    lowest = int(min(events.page[ranged].min(), events.value[moves].min(initial=1 << 52)))
+    highest = int(
+        max((events.page + events.n_pages)[ranged].max(), (events.value + events.n_pages)[moves].max(initial=0))
+    )
+    shift = _FREE_PAGES - lowest // _HUGE * _HUGE
+    if highest + shift > _FREE_END:
+        raise KsmbenchError(f"the trace spans {highest - lowest:,} pages; no process here has room for that")
+    page = np.where(ranged, events.page + shift, events.page)
+    value = np.where(moves, events.value + shift, events.value)
+    return replace(trace, events=events._replace(page=page, value=value))
+
+
 def play_on_kernel(
     trace: Trace,
     *,
@@ -59,6 +82,7 @@ def play_on_kernel(
     page tables after every batch. `pages` holds the contents' bytes in their order; without it they are made up. Needs
     root; raises `KsmbenchError` with a sentence where something is missing.
     """
+    trace = relocated(trace)
     events = trace.events
     start = int(events.time_ns[0])
     rows: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from ksmbench.engine.drive import Timing
 from ksmbench.engine.plan import make_plan
 from ksmbench.trace.columns import Trace
 from ksmbench.validate.kernel import Played, play_on_kernel
-from tests.kernel.scenarios import BATCH_NS, random_scenario
+from tests.kernel.scenarios import BATCH_NS, huge_scenario, random_scenario
 
 SPACE_COLUMNS = ("ksm_rmap_items", "ksm_merging_pages", "ksm_zero_pages")
 
@@ -61,11 +61,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0-249", help="first-last")
     parser.add_argument("--frames", action="store_true", help="also compare the page tables' frames")
+    parser.add_argument("--huge", action="store_true", help="scenarios with huge frames instead")
     options = parser.parse_args()
+    make = huge_scenario if options.huge else random_scenario
     first, _, last = options.seeds.partition("-")
     totals = {"scenarios": 0, "batches": 0, "values": 0, "scenarios that differ": 0}
     for seed in range(int(first), int(last or first) + 1):
-        trace, settings, n_batches = random_scenario(seed)
+        trace, settings, n_batches = make(seed)
         rows, spaces = engine(trace, n_batches, settings)
         played = play_on_kernel(trace, n_batches=n_batches, frames=options.frames, **settings)
         values, found = differences(played, rows, spaces)

@@ -65,6 +65,7 @@ class _Builder:
         self.time = 0
         self.contents = make_contents(self.rng, int(self.rng.integers(3, 24)))
         self.mapped: dict[int, np.ndarray] = {}  # space -> bool [areas, pages]
+        self.kept: dict[int, np.ndarray] = {}  # the same: DONTFORK, not copied by a fork
         self.exited: set[int] = set()
         self.next_space = 0
 
@@ -81,12 +82,20 @@ class _Builder:
         space = self.next_space
         self.next_space += 1
         self.mapped[space] = np.zeros((_N_AREAS, AREA_PAGES), bool)
+        self.kept[space] = np.zeros((_N_AREAS, AREA_PAGES), bool)
         return space
+
+    def advise_fork(self, space: int, area: int, page: int, start: int, count: int) -> None:
+        advice = self.pick(Advice.DONTFORK, Advice.DOFORK, Advice.WIPEONFORK, Advice.KEEPONFORK)
+        self.add(Kind.MADVISE, space, page, count, advice)
+        if advice in (Advice.DONTFORK, Advice.DOFORK):
+            self.kept[space][area, start : start + count] = advice == Advice.DONTFORK
 
     def map(self, space: int) -> None:
         area, start, count = self._place()
         self.add(Kind.MAP, space, self.page(area, start), count)
         self.mapped[space][area, start : start + count] = True
+        self.kept[space][area, start : start + count] = False
         if self.rng.random() < 0.9:
             self.add(Kind.MADVISE, space, self.page(area, start), count, Advice.MERGEABLE)
 
@@ -118,7 +127,7 @@ class _Builder:
         roll = self.rng.random()
         if roll < 0.05 and self.next_space < _MAX_SPACES:
             child = self.new_space()
-            self.mapped[child] = self.mapped[space].copy()
+            self.mapped[child] = self.mapped[space] & ~self.kept[space]
             self.add(Kind.FORK, space, value=child)
             return
         if roll < 0.075 and space != 0:
@@ -147,13 +156,11 @@ class _Builder:
         elif roll < 0.91 and area != 0:
             self.add(Kind.MADVISE, space, page, count, Advice.UNMERGEABLE)
         elif roll < 0.93:
-            advice = self.pick(Advice.DONTFORK, Advice.DOFORK, Advice.WIPEONFORK, Advice.KEEPONFORK)
-            self.add(Kind.MADVISE, space, page, count, advice)
-            # What a fork does not copy cannot be told from here: the child would be played blindly.
-            self.rows.pop()
+            self.advise_fork(space, area, page, start, count)
         elif roll < 0.96 and area != 0:
             self.add(Kind.UNMAP, space, page, count)
             self.mapped[space][area, start : start + count] = False
+            self.kept[space][area, start : start + count] = False
         elif area != 0:
             self._move(space, area, start, count)
 
@@ -163,8 +170,10 @@ class _Builder:
         if target == area:
             return
         self.add(Kind.MOVE, space, self.page(area, start), count, self.page(target, place))
-        self.mapped[space][area, start : start + count] = False
-        self.mapped[space][target, place : place + count] = True
+        source, there = (area, slice(start, start + count)), (target, slice(place, place + count))
+        self.kept[space][there] = self.kept[space][source]
+        self.mapped[space][source] = self.kept[space][source] = False
+        self.mapped[space][there] = True
 
 
 def random_scenario(seed: int) -> tuple[Trace, dict[str, int], int]:
@@ -196,3 +205,49 @@ def random_scenario(seed: int) -> tuple[Trace, dict[str, int], int]:
     b.time = (n_batches - 1) * BATCH_NS
     b.add(Kind.MARK, 0)
     return make_trace(b.rows, b.contents), settings, n_batches
+
+
+def huge_scenario(seed: int) -> tuple[Trace, dict[str, int], int]:
+    """The same with memory backed by huge frames: one area of two blocks of 2 MiB per process."""
+    rng = np.random.default_rng([seed, 1])
+    contents = make_contents(rng, int(rng.integers(3, 12)))
+    settings = {
+        "pages_to_scan": int(rng.choice([100, 300, 700, 2000, 100_000])),
+        "smart_scan": int(rng.integers(2)),
+        "use_zero_pages": int(rng.integers(2)),
+        "max_page_sharing": int(rng.choice([3, 256])),
+        "stable_node_chains_prune_millisecs": 0,
+    }
+    n_batches, base = 64, _FIRST_AREA
+    rows: list[Row] = []
+    spaces = list(range(int(rng.integers(1, 4))))
+
+    def write(time: int, space: int, n: int) -> None:
+        for _ in range(n):
+            start = int(rng.integers(1024))
+            count = int(min(rng.choice([1, 1, 3, 40]), 1024 - start))
+            rows.append((time, Kind.WRITE, space, base + start, count, int(rng.integers(len(contents.lcp)))))
+
+    def back(time: int, space: int) -> None:
+        block = int(rng.integers(2))
+        rows.append((time, Kind.HUGE, space, base + 512 * block, 512 * int(rng.integers(1, 3 - block)), 0))
+
+    for space in spaces:
+        rows += [(0, Kind.MAP, space, base, 1024, 0), (0, Kind.MADVISE, space, base, 1024, Advice.MERGEABLE)]
+        write(0, space, int(rng.integers(5, 60)))
+        back(0, space)
+    for batch in range(1, n_batches):
+        time, roll = batch * BATCH_NS, rng.random()
+        space = int(rng.choice(spaces))
+        if roll < 0.2:
+            write(time, space, int(rng.integers(1, 8)))
+        elif roll < 0.25:
+            back(time, space)
+        elif roll < 0.3:
+            start = int(rng.integers(1000))
+            rows.append((time, Kind.MADVISE, space, base + start, int(rng.integers(1, 24)), Advice.DONTNEED))
+        elif roll < 0.34 and len(spaces) < 5:
+            spaces.append(len(spaces))
+            rows.append((time, Kind.FORK, space, 0, 0, spaces[-1]))
+    rows.append(((n_batches - 1) * BATCH_NS, Kind.MARK, 0, 0, 0, 0))
+    return make_trace(rows, contents), settings, n_batches

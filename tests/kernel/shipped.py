@@ -1,0 +1,51 @@
+"""Plays a trace of real guests on the running kernel and compares every counter after every batch with the engine's.
+
+python -m tests.kernel.shipped traces/debian-idle-x4 --batches 600 --pages-to-scan 2000
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from ksmbench.trace.columns import Trace
+from ksmbench.trace.store import open_trace
+from ksmbench.validate.kernel import play_on_kernel
+from tests.kernel.campaign import differences, engine
+from tests.kernel.scenarios import BATCH_NS
+
+
+def squeezed(trace: Trace, n_batches: int) -> Trace:
+    """The trace in the time of `n_batches`, so that its events fall between batches all the way."""
+    events = trace.events
+    start, span = int(events.time_ns[0]), int(events.time_ns[-1] - events.time_ns[0])
+    part = (events.time_ns - start).astype(float) / max(1, span)
+    return replace(trace, events=events._replace(time_ns=(part * (n_batches - 1) * BATCH_NS).astype(np.int64)))
+
+
+def main() -> int:
+    """Print what was compared and what differed; the exit status says whether anything did."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trace")
+    parser.add_argument("--batches", type=int, default=600)
+    parser.add_argument("--pages-to-scan", type=int, default=2000)
+    parser.add_argument("--use-zero-pages", type=int, default=0)
+    parser.add_argument("--frames", action="store_true")
+    options = parser.parse_args()
+    trace = squeezed(open_trace(options.trace), options.batches)
+    settings = {"pages_to_scan": options.pages_to_scan, "use_zero_pages": options.use_zero_pages}
+    settings |= {"stable_node_chains_prune_millisecs": 0}
+    rows, spaces = engine(trace, options.batches, settings)
+    played = play_on_kernel(trace, n_batches=options.batches, frames=options.frames, **settings)
+    values, found = differences(played, rows, spaces)
+    for line in found[:5]:
+        print(line)
+    print(
+        f"{options.batches} batches, {values:,} values, {len(found)} differences; at the end {rows.row(-1, named=True)}"
+    )
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
