@@ -31,9 +31,20 @@ for command in (capture, info, designs, replay, compare):  # in the order of the
 
 
 def main() -> None:
-    """Run the command line; a `KsmbenchError` is printed as one sentence, never as a traceback."""
+    """Run the command line; a mistake is printed as one sentence, never as a traceback."""
     try:
-        cli(prog_name="ksmbench")
+        status = cli(prog_name="ksmbench", standalone_mode=False)
     except KsmbenchError as error:
         click.echo(f"ksmbench: {error}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ksmbench"
+        click.echo(f"ksmbench: {message.rstrip('.')}; see `{asked} --help`", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)  # as a shell reports SIGINT
+    sys.exit(status if isinstance(status, int) else 0)

@@ -132,6 +132,8 @@ def test_an_existing_folder_is_refused(trace: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        (),
+        ("--desing", "none"),
         ("--design", "ksm-6.81"),
         ("--design", "ksm-6.18,pages=1"),
         ("--design", "none", "--sample", "often"),
