@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ksmbench import __version__
 from ksmbench.capture.host import available_bytes, host
+from ksmbench.capture.manifest import Options, asked_for, consistency, tracked
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
 from ksmbench.capture.reading import Reader
 from ksmbench.capture.recorder import Recorder
@@ -26,21 +26,6 @@ from ksmbench.trace.store import write_trace
 
 _CHECKPOINT_S = 10.0
 _CHECKPOINT_SHARE = 0.05  # of the time, at most
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user asked for; times in seconds. `duration_s` None: until it is interrupted or every process ended."""
-
-    output: Path
-    interval_s: float
-    duration_s: float | None
-    stop_s: float = 0.0
-    force: bool = False
-    label: str = ""
-    notes: str = ""
-    recipe: str = ""
-    command: str = ""
 
 
 @dataclass
@@ -189,9 +174,15 @@ class Session:
     def _publish(self, store: ContentStore, stopper: Stopper, reason: str, *, complete: bool) -> dict[str, Any]:
         self._n_checkpoints += 1
         end_ns = self._clock() if self._begin else 0
-        capture = self._capture_facts(stopper, end_ns)
-        capture["end"] = {"time_ns": end_ns, "complete": complete, "reason": reason}
         options = self._options
+        capture = {
+            **asked_for(options, self._sources),
+            **tracked([watched.pagemap for watched in self._watched]),
+            "consistency": consistency(options.stop_s),
+            "duration_ns": end_ns,
+            **self._counts(stopper),
+            "end": {"time_ns": end_ns, "complete": complete, "reason": reason},
+        }
         manifest = {
             "format": FORMAT,
             "version": VERSION,
@@ -199,11 +190,10 @@ class Session:
             "trace_id": f"{self._trace_id}-{self._n_checkpoints}",  # tables of two checkpoints do not mix
             "created": self._created,
             "label": options.label or options.output.name,
+            **({"notes": options.notes} if options.notes else {}),
             "host": self._host,
             "capture": capture,
         }
-        if options.notes:
-            manifest["notes"] = options.notes
         spaces = [Space(s.pid, s.name, s.kind) for s in self._sources]
         trace = self._recorder.trace(manifest, spaces, store)
         write_trace(
@@ -215,65 +205,21 @@ class Session:
         )
         return capture
 
-    def _capture_facts(self, stopper: Stopper, end_ns: int) -> dict[str, Any]:
-        options = self._options
-        maps = [watched.pagemap for watched in self._watched]
-        facts: dict[str, Any] = {
-            "tool": f"ksmbench {__version__}",
-            "command": options.command,
-            "sources": [{"pid": s.pid, "name": s.name, "kind": s.kind} for s in self._sources],
-            "interval_ns": round(options.interval_s * 1e9),
-            "duration_ns": end_ns,
-            "tracked": [
-                "private anonymous mappings",
-                "advice MERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTFORK, WIPEONFORK",
-                "pages absent, zero-mapped, present, swapped out",
-                "changed contents",
-                "PR_SET_MEMORY_MERGE where /proc/PID/ksm_stat tells",
-                "exec and exit",
-            ],
-            "not_tracked": [
-                "what happened and was undone between two looks",
-                "writes of the bytes that were there",
-                "moves (seen as unmap and map)",
-                "children of a fork",
-                "file and shared mappings",
-                "NUMA nodes of frames",
-            ],
-            "consistency": _consistency(options.stop_s),
-            "reader": "PAGEMAP_SCAN" if all(m.has_scan for m in maps) else "pagemap",
+    def _counts(self, stopper: Stopper) -> dict[str, Any]:
+        # How the capture went: what it cost, what it left out.
+        counts = {
             "looks": self._n_looks,
             "looks_left_out": self._n_late,
             "first_look_s": round(self._first_s, 3),
             "reading_s": round(self._reading_s, 3),
+            "pages_read": sum(w.n_pages_read for w in self._watched),
             "checkpoints": self._n_checkpoints,
             "checkpoints_s": round(self._checkpoint_s, 3),
             "cpu_s": round(time.process_time() - self._cpu_begin, 3),
-            "pages_read": sum(w.n_pages_read for w in self._watched),
-            "swapped_unseen": sum(w.swapped_unseen for w in self._watched),
+            "pages_swapped_unseen": sum(w.swapped_unseen for w in self._watched),
         }
-        if not all(m.has_scan for m in maps):
-            facts["not_tracked"].append("huge frames (this kernel lacks PAGEMAP_SCAN)")
-        if not all(m.sees_frames for m in maps):
-            facts["not_tracked"].append(
-                "the huge zero page, which looks like a frame of zeros (needs /proc/kpageflags)"
-            )
-        if options.stop_s > 0:
-            facts["stops"] = stopper.n_stops
-            facts["stops_cut_short"] = stopper.n_overrun
-            facts["stop_longest_ms"] = round(stopper.longest_s * 1e3, 3)
-        if options.recipe:
-            facts["recipe"] = options.recipe
-        return facts
-
-
-def _consistency(stop_s: float) -> str:
-    if stop_s <= 0:
-        return (
-            "nothing was stopped: a look at one process takes its pages one after the other while it runs, so pages of "
-            "one look can be of slightly different moments; every page is as it was at some moment since the last look"
-        )
-    return (
-        f"each process was stopped while it was looked at, for at most {stop_s * 1e3:g} ms; its pages of one look are "
-        "of one moment unless the stop was cut short (stops_cut_short), those of different processes are not"
-    )
+        if self._options.stop_s > 0:
+            counts["stops"] = stopper.n_stops
+            counts["stops_cut_short"] = stopper.n_overrun
+            counts["stop_longest_ms"] = round(stopper.longest_s * 1e3, 3)
+        return counts

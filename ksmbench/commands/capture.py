@@ -90,7 +90,8 @@ def capture(
         raise UsageError("say what to record: --qemu for guests or --pid N for processes, one of the two")
     wanted = _pids(pids, () if qemu else names)
 
-    from ksmbench.capture.session import Options, Session, check_output
+    from ksmbench.capture.manifest import Options
+    from ksmbench.capture.session import Session, check_output
     from ksmbench.capture.sources import find_guests, find_processes
 
     check_output(output, force)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ksmbench.capture.session import Options, Session
+from ksmbench.capture.manifest import Options
+from ksmbench.capture.session import Session
 from ksmbench.capture.sources import find_processes
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ksmbench.capture.manifest import Options
 from ksmbench.capture.procfs import parse_smaps
-from ksmbench.capture.session import Options, Session
+from ksmbench.capture.session import Session
 from ksmbench.capture.sources import Source, find_guests, guest_memory, guest_name
 from ksmbench.errors import KsmbenchError
 from ksmbench.trace.schema import Kind
