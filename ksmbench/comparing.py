@@ -55,6 +55,7 @@ class Comparison:
     bounds: "pl.DataFrame" = field(repr=False)
     page_size: dict[str, int]  # of every trace, bytes
     paths: dict[str, str]  # of every trace
+    notes: dict[str, str]  # what every trace says about itself
     designs: list[str]  # as texts that `parse_design` reads
     options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, as asked for
     provenance: list[dict[str, Any]]  # of each replay, in the order of `summary`
@@ -252,6 +253,7 @@ def compare(
         bounds=_stack(done, bounds),
         page_size={label: trace.page_size for label, trace in opened.items()},
         paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
+        notes={label: str(trace.manifest.get("notes") or "") for label, trace in opened.items()},
         designs=[str(spec) for spec in specs],
         options={"sample": sample} | options,
         provenance=[done[task].options | {"settings": done[task].settings} | done[task].provenance for task in asked],

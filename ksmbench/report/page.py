@@ -66,6 +66,7 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
     seconds = comparison.samples.filter(trace=trace)["time_ns"].max()
     return {
         "trace": trace,
+        "notes": comparison.notes[trace],
         "seconds": float(seconds or 0) / 1e9,  # type: ignore[arg-type]
         "findings": findings(rows, floor["frames"] * page_size, (floor["frames"] - oracle["frames"]) * page_size),
         "rows": table(rows),

@@ -120,6 +120,7 @@ def test_markup_in_names_is_shown_not_obeyed(comparison: Comparison) -> None:
         bounds=comparison.bounds.with_columns(trace=pl.lit(name)),
         page_size={name: 4096},
         paths={name: name},
+        notes={name: name},
     )
     html = render(renamed)["report.html"]
     assert Elements(html).open == []
