@@ -1,11 +1,13 @@
 """What a comparison says, in sentences computed from its numbers."""
 
+import math
 from typing import Any
 
 from ksmbench.comparing import BOUNDS
 from ksmbench.report.table import show
 
 Row = dict[str, Any]
+ABOUT_EQUAL = 0.995  # of the highest saving: among these the one with the least CPU time is named first
 
 
 def _mib(value: float | None) -> str:
@@ -23,14 +25,28 @@ def _ceiling(floor_bytes: int, oracle_bytes: float) -> str:
     return f"At the end of this trace at most {_mib(oracle_bytes)} can be saved{share} without merging."
 
 
-def _most(row: Row) -> str:
-    text = f"`{row['label']}` saves most, {_mib(row['saved_bytes'])}"
+def _most(row: Row, *, alone: bool) -> str:
+    verb = "saves most," if alone else "takes the least CPU time of those that save most:"
+    text = f"`{row['label']}` {verb} {_mib(row['saved_bytes'])}"
     if row.get("oracle_share") is not None:
         text += f" ({_percent(row['oracle_share'])} of what the oracle saves)"
     if row.get("scan_cost_cpu_share") is not None:
         text += f", for {_percent(row['scan_cost_cpu_share'], 2)} of one CPU"
     if row.get("time_to_90_percent_s") is not None:
         text += f"; nine tenths of it are reached after {show(row['time_to_90_percent_s'])} s"
+    return text + "."
+
+
+def _cpu(row: Row) -> float:
+    return math.inf if row.get("scan_cost_cpu_share") is None else float(row["scan_cost_cpu_share"])
+
+
+def _as_good(row: Row) -> str:
+    text = f"`{row['label']}` saves about as much"
+    if row.get("scan_cost_cpu_share") is not None:
+        text += f" for {_percent(row['scan_cost_cpu_share'], 2)} of one CPU"
+    if row.get("time_to_90_percent_s") is not None:
+        text += f", nine tenths of it after {show(row['time_to_90_percent_s'])} s"
     return text + "."
 
 
@@ -41,7 +57,7 @@ def _cheapest(rows: list[Row], most: Row) -> list[str]:
     cheap = min(priced, key=lambda row: float(row["cpu_s_per_gib_saved"]))
     price = f"{show(cheap['cpu_s_per_gib_saved'], 1, 2)} CPU seconds per GiB"
     if cheap is most:
-        return [f"It is the cheapest too, {price}."]
+        return [f"`{cheap['label']}` is also the cheapest, {price}."]
     share = f"{_percent(cheap['oracle_share'])} of the oracle's" if cheap.get("oracle_share") is not None else "part"
     return [f"`{cheap['label']}` saves at the lowest price, {price}, but only {_mib(cheap['saved_bytes'])} ({share})."]
 
@@ -67,9 +83,12 @@ def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float) -> list[str
     designs = [row for row in rows if row["design"] not in BOUNDS and row.get("saved_bytes") is not None]
     if not designs:
         return [*said, "Only bounds were replayed; name a design, such as `ksm-6.18`."]
-    most = max(designs, key=lambda row: float(row["saved_bytes"]))
-    if most["saved_bytes"] <= 0:
+    highest = max(float(row["saved_bytes"]) for row in designs)
+    if highest <= 0:
         return [*said, "No design saved memory."]
-    said.append(_most(most))
+    best = [row for row in designs if row["saved_bytes"] >= ABOUT_EQUAL * highest]
+    most = min(best, key=_cpu)
+    said.append(_most(most, alone=len(best) == 1))
+    said += [_as_good(row) for row in best if row is not most]
     savers = [row for row in designs if row["saved_bytes"] > 0]
     return said + _cheapest(savers, most) + _breaks(savers)
