@@ -7,37 +7,10 @@ import click
 
 from ksmbench.commands.options import DESIGN_NAMES, parse_sample, parse_settings, parse_size
 from ksmbench.commands.progress import progress_bar
+from ksmbench.commands.tables import replay_table
 
 if TYPE_CHECKING:
     from ksmbench.result import Result
-
-
-def _number(value: float | int | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    if unit == "bytes":
-        return f"{value / 2**20:,.1f} MiB"
-    if unit == "ratio":
-        return f"{value:.3f}"
-    if unit == "s":
-        return f"{value:,.2f} s"
-    if unit == "s/GiB":
-        return f"{value:,.2f} s/GiB"
-    return f"{value:,}"
-
-
-def _table(result: "Result") -> str:
-    from ksmbench.metrics.summary import METRICS
-
-    settings = " ".join(f"{name}={value}" for name, value in result.settings.items())
-    lines = [f"{result.design}  {settings}".rstrip(), ""]
-    for metric in METRICS:
-        value = _number(result.summary[metric.name], metric.unit)
-        lines.append(f"  {metric.name:<22}{value:>16}   {metric.meaning}")
-    refused = result.options["refused_tunes"]
-    if refused:
-        lines.append(f"\n  {refused} tune event(s) of the trace were skipped: unknown here, or refused by the kernel")
-    return "\n".join(lines)
 
 
 def _metadata(result: "Result") -> dict[str, Any]:
@@ -121,4 +94,4 @@ def replay(
         write_parquet(result.samples, output, _metadata(result), force)
     if spaces is not None:
         write_parquet(result.spaces, spaces, _metadata(result), force)
-    click.echo(json.dumps(_metadata(result), indent=2) if as_json else _table(result))
+    click.echo(json.dumps(_metadata(result), indent=2) if as_json else replay_table(result))

@@ -11,6 +11,7 @@ import polars as pl
 
 GIB = 1 << 30
 NEARLY_ALL = 0.9
+GROUPS = ("memory", "merging", "work")
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a summary: `better` says which way is good, "more", "less" or ""."""
+    """One number of a summary: `better` says which way is good, "more", "less" or ""; a unit "share" is a part of 1."""
 
     name: str
+    group: str  # one of GROUPS
     unit: str
     formula: str
     meaning: str
@@ -85,6 +87,7 @@ def _time_to_90_percent(inputs: Inputs) -> float | None:
 METRICS: tuple[Metric, ...] = (
     Metric(
         "saved_bytes",
+        "memory",
         "bytes",
         "(frames of n at the end - frames at the end) * page",
         "memory saved at the end of the replay; negative where merging cost more than it saved",
@@ -93,6 +96,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "saved_bytes_mean",
+        "memory",
         "bytes",
         "(mean over time of frames of n - mean over time of frames) * page",
         "the same over the whole replay: what was saved on average",
@@ -101,6 +105,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "saved_bytes_net",
+        "memory",
         "bytes",
         "saved_bytes - metadata_bytes",
         "what is left after the design's own structures",
@@ -108,22 +113,35 @@ METRICS: tuple[Metric, ...] = (
         "more",
     ),
     Metric(
-        "oracle_share",
-        "ratio",
-        "saved_bytes / oracle_saved_bytes",
-        "part of what could be saved at best",
-        lambda i: _ratio(i.saved_bytes, i.oracle_saved_bytes),
-        "more",
+        "metadata_bytes",
+        "memory",
+        "bytes",
+        "items, nodes and slots at the end",
+        "the design's structures",
+        lambda i: i.metadata_bytes,
+        "less",
     ),
     Metric(
         "oracle_saved_bytes",
+        "memory",
         "bytes",
         "(frames of n at the end - frames of o at the end) * page",
         "what merging all mergeable memory at once would save, zero pages for nothing",
         lambda i: i.oracle_saved_bytes,
     ),
     Metric(
+        "oracle_share",
+        "memory",
+        "share",
+        "saved_bytes / oracle_saved_bytes",
+        "part of what could be saved at best",
+        lambda i: _ratio(i.saved_bytes, i.oracle_saved_bytes),
+        "more",
+    ),
+    Metric("frames", "memory", "pages", "frames at the end", "frames in use", _last("frames"), "less"),
+    Metric(
         "merge_ratio",
+        "merging",
         "ratio",
         "pages_sharing / pages_shared",
         "pages saved per merged frame, as the kernel counts them",
@@ -131,23 +149,8 @@ METRICS: tuple[Metric, ...] = (
         "more",
     ),
     Metric(
-        "scan_cost_cpu_share",
-        "ratio",
-        "cpu_s / seconds",
-        "part of one CPU that scanning took",
-        lambda i: _ratio(_cpu_s(i), i.seconds),
-        "less",
-    ),
-    Metric(
-        "cpu_s_per_gib_saved",
-        "s/GiB",
-        "cpu_s / (saved_bytes / 2^30)",
-        "CPU time spent per GiB that is saved at the end; null where nothing is",
-        lambda i: _ratio(_cpu_s(i), max(0, i.saved_bytes) / GIB),
-        "less",
-    ),
-    Metric(
         "time_to_90_percent_s",
+        "merging",
         "s",
         "first sample with saved >= 0.9 * its own saving at the end, since the start",
         "how long it took to get nearly there; as fine as the samples are",
@@ -155,33 +158,59 @@ METRICS: tuple[Metric, ...] = (
         "less",
     ),
     Metric(
+        "merges",
+        "merging",
+        "pages",
+        "merges at the end",
+        "page-table entries redirected to another frame",
+        _last("merges"),
+    ),
+    Metric(
         "cow_breaks",
+        "merging",
         "pages",
         "cow_breaks at the end",
         "merged pages that were written and copied again",
         _last("cow_breaks"),
         "less",
     ),
-    Metric("cpu_s", "s", "cpu_ns / 10^9", "CPU time of scanning", _cpu_s, "less"),
-    Metric("seconds", "s", "end - start", "trace time that was replayed", lambda i: i.seconds),
-    Metric("frames", "pages", "frames at the end", "frames in use", _last("frames"), "less"),
     Metric(
-        "metadata_bytes",
-        "bytes",
-        "items, nodes and slots at the end",
-        "the design's structures",
-        lambda i: i.metadata_bytes,
+        "scan_cost_cpu_share",
+        "work",
+        "share",
+        "cpu_s / seconds",
+        "part of one CPU that scanning took",
+        lambda i: _ratio(_cpu_s(i), i.seconds),
+        "less",
     ),
-    Metric("full_scans", "scans", "full_scans at the end", "times that all memory was looked at", _last("full_scans")),
-    Metric("pages_scanned", "pages", "pages_scanned at the end", "pages processed", _last("pages_scanned")),
+    Metric("cpu_s", "work", "s", "cpu_ns / 10^9", "CPU time of scanning", _cpu_s, "less"),
+    Metric(
+        "cpu_s_per_gib_saved",
+        "work",
+        "s/GiB",
+        "cpu_s / (saved_bytes / 2^30)",
+        "CPU time spent per GiB that is saved at the end; null where nothing is",
+        lambda i: _ratio(_cpu_s(i), max(0, i.saved_bytes) / GIB),
+        "less",
+    ),
+    Metric(
+        "full_scans",
+        "work",
+        "scans",
+        "full_scans at the end",
+        "times that all memory was looked at",
+        _last("full_scans"),
+    ),
+    Metric("pages_scanned", "work", "pages", "pages_scanned at the end", "pages processed", _last("pages_scanned")),
     Metric(
         "pages_skipped",
+        "work",
         "pages",
         "pages_skipped at the end",
         "pages that smart scan passed over",
         _last("pages_skipped"),
     ),
-    Metric("merges", "pages", "merges at the end", "page-table entries redirected to another frame", _last("merges")),
+    Metric("seconds", "work", "s", "end - start", "trace time that was replayed", lambda i: i.seconds),
 )
 
 

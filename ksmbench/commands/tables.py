@@ -1,0 +1,43 @@
+"""Numbers as people read them on a terminal."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ksmbench.result import Result
+
+_READING = (
+    "saved_bytes is what the host gets back, against `none` on the same trace; oracle_share is how much of the possible\n"
+    "that is; scan_cost_cpu_share is what ksmd takes for it. `ksmbench compare` shows them over time."
+)
+
+
+def human(value: float | int | None, unit: str) -> str:
+    """`value` with its unit: bytes as MiB, a share as per cent; a dash for none."""
+    if value is None:
+        return "-"
+    if unit == "bytes":
+        return f"{value / 2**20:,.1f} MiB"
+    if unit == "share":
+        return f"{100 * value:.2f} %"
+    if unit in ("s", "s/GiB", "ratio"):
+        return f"{value:,.2f}" + ("" if unit == "ratio" else f" {unit}")
+    return f"{value:,} {unit}"
+
+
+def replay_table(result: "Result") -> str:
+    """What one replay saved and cost, by groups of metrics, and how to read it."""
+    from ksmbench.metrics.summary import GROUPS, METRICS
+
+    settings = " ".join(f"{name}={value}" for name, value in result.settings.items())
+    lines = [f"{result.design}  {settings}".rstrip()]
+    for group in GROUPS:
+        lines += ["", group]
+        for metric in METRICS:
+            if metric.group == group:
+                shown = human(result.summary[metric.name], metric.unit)
+                lines.append(f"  {metric.name:<21}{shown:>16}   {metric.meaning}")
+    lines += ["", _READING]
+    refused = result.options["refused_tunes"]
+    if refused:
+        lines.append(f"{refused} tune event(s) of the trace were skipped: unknown here, or refused by the kernel.")
+    return "\n".join(lines)
