@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ksmbench.result import Result
 
-_READING = (
-    "saved_bytes is what the host gets back, against `none` on the same trace; oracle_share is how much of the possible\n"
-    "that is; scan_cost_cpu_share is what ksmd takes for it. `ksmbench compare` shows them over time."
-)
+_READING = """\
+saved_bytes is what the host gets back, against `none` on the same trace; oracle_share is how much of the possible that
+is; scan_cost_cpu_share is what ksmd takes for it. `ksmbench compare` shows them over time."""
 
 
 def human(value: float | int | None, unit: str) -> str:
