@@ -22,6 +22,8 @@ _KSM_SETTINGS = (
     "advisor_max_pages_to_scan",
     "advisor_target_scan_time",
 )
+# The numbers that a `tune` of advisor_mode has.
+ADVISOR_MODES = {"none": 0, "scan-time": 1}
 
 
 def _text(path: Path) -> str:

@@ -58,6 +58,7 @@ def tracked(maps: Sequence[PageMap]) -> dict[str, Any]:
             "changed contents",
             "PR_SET_MEMORY_MERGE where /proc/PID/ksm_stat tells",
             "exec and exit",
+            "changes of KSM's settings",
         ],
         "not_tracked": not_tracked,
         "reader": "PAGEMAP_SCAN" if has_scan else "pagemap",

@@ -12,6 +12,8 @@ PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 # VmFlags of smaps that a trace carries, with the advice that sets and the one that clears each.
 FLAG_ADVICE = {"mg": (12, 13), "hg": (14, 15), "nh": (15, 14), "dc": (10, 11), "wf": (18, 19)}
 
+_PF_KTHREAD = 0x00200000  # among the flags in /proc/PID/stat
+_KERNELS_OWN = ("[vdso]", "[vvar", "[vsyscall]", "[uprobes]")
 _HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+) *(.*)")
 
 
@@ -47,32 +49,31 @@ def read_text(pid: int, name: str) -> str:
         raise denied(pid) from None
 
 
+def _mapping(header: str, flags: frozenset[str]) -> Mapping | None:
+    # The mapping of a header line of smaps, where it is private and anonymous.
+    match = _HEADER.match(header)
+    if match is None:
+        return None
+    start, end, permissions, inode, name = match.groups()
+    # An inode belongs to a file; some mappings in brackets are the kernel's own.
+    kernels = name.startswith(_KERNELS_OWN) or flags & {"io", "pf", "ht"}
+    if permissions[3] != "p" or inode != "0" or kernels:
+        return None
+    pages = int(start, 16) // PAGE_SIZE, int(end, 16) // PAGE_SIZE
+    return Mapping(*pages, flags & FLAG_ADVICE.keys(), name.strip("[]"), permissions[2] == "x")
+
+
 def parse_smaps(text: str) -> list[Mapping]:
     """Return the private anonymous mappings in the text of an smaps file, by address."""
-    result: list[Mapping] = []
-    header: re.Match[str] | None = None
-    for line in text.splitlines():
-        if line.startswith("VmFlags:"):
-            if header is None:
-                continue
-            start, end, permissions, inode, name = header.groups()
-            flags = frozenset(line.split()[1:])
-            header = None
-            # An inode belongs to a file; of the mappings in brackets, vdso and the like are the kernel's own.
-            kernels = name in ("[vdso]", "[vvar]", "[vsyscall]", "[vvar_vclock]") or name.startswith("[uprobes")
-            if permissions[3] != "p" or inode != "0" or kernels or flags & {"io", "pf", "ht"}:
-                continue
-            result.append(
-                Mapping(
-                    int(start, 16) // PAGE_SIZE,
-                    int(end, 16) // PAGE_SIZE,
-                    flags & FLAG_ADVICE.keys(),
-                    name.strip("[]"),
-                    permissions[2] == "x",
-                )
-            )
-        elif match := _HEADER.match(line):
-            header = match
+    # Each mapping is a header, some twenty lines that are not needed here, and its flags last.
+    first, *blocks = text.split("VmFlags:")
+    header = first.partition("\n")[0]
+    result = []
+    for block in blocks:
+        flags, _, rest = block.partition("\n")
+        if mapping := _mapping(header, frozenset(flags.split())):
+            result.append(mapping)
+        header = rest.partition("\n")[0]
     return result
 
 
@@ -94,6 +95,11 @@ def stat_fields(pid: int) -> list[str]:
 def start_time(pid: int) -> int:
     """Return when the process began, in clock ticks since boot."""
     return int(stat_fields(pid)[19])
+
+
+def is_kernel_thread(pid: int) -> bool:
+    """Return whether this is a thread of the kernel."""
+    return bool(int(stat_fields(pid)[6]) & _PF_KTHREAD)
 
 
 def program_identity(pid: int) -> tuple[str, ...]:

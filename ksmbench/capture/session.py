@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ksmbench.capture.host import available_bytes, host
+from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import Options, asked_for, consistency, tracked
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
 from ksmbench.capture.reading import Reader
@@ -21,7 +21,7 @@ from ksmbench.capture.watched import Watched
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.columns import Space
 from ksmbench.trace.ranking import ContentStore
-from ksmbench.trace.schema import FORMAT, VERSION
+from ksmbench.trace.schema import FORMAT, VERSION, Kind
 from ksmbench.trace.store import write_trace
 
 _CHECKPOINT_S = 10.0
@@ -63,6 +63,7 @@ class Session:
         self._trace_id = uuid.uuid4().hex
         self._created = datetime.now(UTC).isoformat(timespec="seconds")
         self._host = host()
+        self._settings: dict[str, int | str] = self._host["ksm"]
         self._begin = 0.0
         self._n_looks = 0
         self._n_late = 0
@@ -156,8 +157,18 @@ class Session:
                 speed = sum(w.n_pages_read for w in self._watched) / max(1e-9, self._reading_s)
                 progress(Progress(elapsed, alive, self._recorder.n_events, len(store), speed))
 
+    def _record_settings(self) -> None:
+        # What somebody changed of KSM's settings; those found at the beginning are in the manifest.
+        found = ksm_settings()
+        for name, value in found.items():
+            if value != self._settings.get(name, value):
+                number = ADVISOR_MODES.get(value, -1) if isinstance(value, str) else value
+                self._recorder.add(self._clock(), Kind.TUNE, 0, value=number, name=name)
+        self._settings = found
+
     def _look_at_all(self) -> None:
         began = time.monotonic()
+        self._record_settings()
         for watched in self._watched:
             if watched.alive:
                 watched.look(self._clock)

@@ -10,6 +10,7 @@ from ksmbench.capture.procfs import (
     all_pids,
     command_line,
     command_name,
+    is_kernel_thread,
     parse_smaps,
     read_text,
     start_time,
@@ -99,11 +100,14 @@ def find_guests(names: Sequence[str] = ()) -> list[Source]:
 
 
 def find_processes(pids: Sequence[int]) -> list[Source]:
-    """Return the processes with these ids; raises `KsmbenchError` where one does not exist."""
+    """Return the processes with these ids; raises `KsmbenchError` where one does not exist or has no memory."""
     result = []
     for pid in dict.fromkeys(pids):
         try:
-            result.append(Source(pid, command_name(pid), "process", all_memory))
+            name = command_name(pid)
+            if is_kernel_thread(pid):
+                raise KsmbenchError(f"process {pid} ({name}) is a kernel thread, which has no memory of its own")
+            result.append(Source(pid, name, "process", all_memory))
         except ProcessGoneError:
             raise KsmbenchError(f"there is no process {pid}; ps lists those that run") from None
     return result

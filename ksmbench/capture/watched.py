@@ -44,9 +44,13 @@ def _inside(pages: npt.NDArray[np.int64], mappings: list[Mapping]) -> npt.NDArra
 
 
 def _huge_blocks(pages: Pages) -> npt.NDArray[np.int64]:
-    # First pages of the blocks that are huge as a whole.
-    blocks, sizes = np.unique(pages.page[pages.huge & (pages.state == PRESENT)] // HUGE_PAGES, return_counts=True)
-    result: npt.NDArray[np.int64] = blocks[sizes == HUGE_PAGES] * HUGE_PAGES
+    # First pages of the blocks that are huge as a whole; the pages ascend, so such a block's stand together.
+    heads = np.flatnonzero(pages.huge & (pages.page % HUGE_PAGES == 0) & (pages.state == PRESENT))
+    ends = heads + HUGE_PAGES
+    heads, ends = heads[ends <= len(pages.page)], ends[ends <= len(pages.page)]
+    n_huge = np.concatenate([[0], np.cumsum(pages.huge)])
+    whole = (pages.page[ends - 1] - pages.page[heads] == HUGE_PAGES - 1) & (n_huge[ends] - n_huge[heads] == HUGE_PAGES)
+    result: npt.NDArray[np.int64] = pages.page[heads[whole]]
     return result
 
 
@@ -90,6 +94,7 @@ class Watched:
         self._mappings: list[Mapping] = []
         self._pages = no_pages()
         self._content = np.zeros(0, np.int64)
+        self._huge = np.zeros(0, np.int64)  # first pages of huge blocks
         self._program = program_identity(source.pid)
         self._merges_any = False
         # Where KSM may put the zero page itself, a frame of zeros that became the zero page was not the process's act.
@@ -146,7 +151,8 @@ class Watched:
         if program != self._program:
             self._program = program
             self._recorder.add(now, Kind.EXEC, self.space)
-            self._mappings, self._pages, self._content = [], no_pages(), np.zeros(0, np.int64)
+            self._mappings = []
+            self._keep(np.zeros(len(self._content), np.bool_))
             self._merges_any = False
         found = [self.pagemap.look(m.start, m.end) for m in mappings] or [no_pages()]
         pages = join(found)
@@ -182,6 +188,7 @@ class Watched:
     def _keep(self, which: npt.NDArray[np.bool_]) -> None:
         self._pages = only(self._pages, which)
         self._content = self._content[which]
+        self._huge = _huge_blocks(self._pages)
 
     def _record_pages(self, now: int, pages: Pages) -> None:
         place, found = _places(self._pages.page, pages.page)
@@ -210,8 +217,10 @@ class Watched:
         written = (pages.state == PRESENT) & ((before != PRESENT) | (content != was))
         add(now, Kind.WRITE, self.space, pages.page[written], content[written])
         add(now, Kind.READ, self.space, pages.page[(pages.state == ZERO) & ((before == _ABSENT) | became_zero)])
-        fresh = np.setdiff1d(_huge_blocks(pages), _huge_blocks(self._pages), assume_unique=True)
+        huge = _huge_blocks(pages)
+        fresh = np.setdiff1d(huge, self._huge, assume_unique=True)
         add(now, Kind.HUGE, self.space, (fresh[:, None] + np.arange(HUGE_PAGES)).reshape(-1))
+        self._huge = huge
         self._pages, self._content = pages, content
 
     def _read(self, pages: Pages, content: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -154,3 +154,19 @@ def test_the_manifest_says_how_it_was_made(tmp_path: Path) -> None:
     assert facts["not_tracked"]
     assert "nothing was stopped" in facts["consistency"]
     assert "ksm" in manifest["host"]
+
+
+def test_changed_settings_of_ksm_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, int | str] = {"run": 0, "pages_to_scan": 100, "advisor_mode": "none"}
+    monkeypatch.setattr("ksmbench.capture.host.ksm_settings", lambda: dict(found))
+    monkeypatch.setattr("ksmbench.capture.session.ksm_settings", lambda: dict(found))
+    with Child() as child:
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        found.update(run=1, advisor_mode="scan-time")
+        recording.looks()
+        memory = recording.finish()
+    assert memory.trace.manifest["host"]["ksm"] == {"run": 0, "pages_to_scan": 100, "advisor_mode": "none"}
+    events = memory.trace.events
+    tunes = [i for i, kind in enumerate(events.kind) if kind == Kind.TUNE]
+    assert [(memory.trace.names[events.name[i]], events.value[i]) for i in tunes] == [("run", 1), ("advisor_mode", 1)]
