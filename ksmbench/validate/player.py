@@ -26,6 +26,8 @@ _MAP_FIXED = 0x10
 _MREMAP = 1 | 2  # MAYMOVE | FIXED
 _SYS_MBIND = 237  # x86-64
 _MPOL_MF_MOVE = 2
+_MADV_COLLAPSE = 25
+_TRIES = 20
 _PATIENCE_S = 60.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -116,12 +118,22 @@ class _Player:
         elif kind == Kind.MADVISE:
             return self._madvise(address, length, value)
         elif kind == Kind.HUGE:
-            _libc.madvise(address, length, Advice.HUGEPAGE)
-            collapse = 25
-            return bool(_libc.madvise(address, length, collapse) == 0)
+            return self._collapse(address, length)
         elif kind == Kind.MOVE:
             return bool(_libc.mremap(address, length, length, _MREMAP, value * self._size) != _FAILED)
         return True
+
+    def _collapse(self, address: int, length: int) -> bool:
+        # Written first: what is merged or shared is not collapsed. A page on its way to the LRU lists is held there, and
+        # cannot be collapsed yet.
+        for target in range(address, address + length, self._size):
+            ctypes.memmove(target, target, 1)
+        _libc.madvise(address, length, Advice.HUGEPAGE)
+        for _ in range(_TRIES):
+            drain_lru()
+            if _libc.madvise(address, length, _MADV_COLLAPSE) == 0:
+                return True
+        return False
 
     def _madvise(self, address: int, length: int, advice: int) -> bool:
         # A range with holes is advised all the same, and reported as ENOMEM.
