@@ -3,20 +3,25 @@
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmbench.errors import UsageError
+from ksmbench.errors import KsmbenchError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
-    """Raise `UsageError` for a file that is in the way, or whose folder is missing, before any work is done."""
+    """Raise `UsageError` for a file that is in the way, named twice, or whose folder is missing, before any work."""
+    seen = set()
     for path in paths:
         if path is None:
             continue
+        if path.resolve() in seen:
+            raise UsageError(f"{path} is named for two outputs; name two files")
+        seen.add(path.resolve())
         if path.is_dir():
             raise UsageError(f"{path} is a folder; name a file")
         if path.exists() and not force:
@@ -26,7 +31,10 @@ def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
 
 
 def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], force: bool) -> None:
-    """Write `frame` with `metadata` as JSON under the key `ksmbench` of the file's schema."""
+    """Write `frame` with `metadata` as JSON under the key `ksmbench` of the file's schema.
+
+    Raises `KsmbenchError` where it cannot be written.
+    """
     import pyarrow.parquet as pq
 
     refuse_existing((path,), force)
@@ -36,5 +44,8 @@ def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], f
     try:
         pq.write_table(table, scratch, compression="zstd")
         os.replace(scratch, path)
+    except OSError as error:
+        raise KsmbenchError(f"{path}: could not be written ({error.strerror or error})") from None
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()

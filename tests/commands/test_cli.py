@@ -1,0 +1,78 @@
+"""The command line as a whole: quick to answer, nothing heavy before it is needed, examples, completion."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ksmbench.cli import cli
+from ksmbench.commands.options import DESIGN_NAMES
+from ksmbench.designs import DESIGNS
+from tests.commands.running import assert_one_line_mistake, run
+
+HEAVY = ("numba", "numpy", "polars", "pyarrow", "altair", "jinja2", "vl_convert")
+COMMANDS = list(cli.commands)
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    code = f"import ksmbench, ksmbench.cli, sys; print(sorted(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_answers_at_once() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ksmbench", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_commands_stand_in_the_order_of_the_data() -> None:
+    shown = re.findall(r"^  ([a-z]+)  ", run("--help").stdout, re.M)
+    assert shown == COMMANDS
+    assert [name for name in ("capture", "info", "designs", "replay", "compare") if name in shown] == [
+        name for name in shown if name in ("capture", "info", "designs", "replay", "compare")
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_shows_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert re.search(rf"Example:\s+ksmbench\s+{command}\b", done.stdout)
+
+
+def test_an_unknown_command_or_option_is_one_line() -> None:
+    assert_one_line_mistake(run("repaly"))
+    assert_one_line_mistake(run("--verbose"))
+
+
+def test_designs_are_listed_with_their_settings_and_sources() -> None:
+    text, document = run("designs").stdout, json.loads(run("designs", "--json").stdout)
+    assert [row["name"] for row in document] == list(DESIGNS)
+    for row, design in zip(document, DESIGNS.values(), strict=True):
+        assert design.summary in text
+        assert design.source in text
+        assert {name: told["default"] for name, told in row["settings"].items()} == {
+            setting.name: setting.default for setting in design.settings
+        }
+        for setting in design.settings:
+            assert f"{setting.name}={setting.default}" in text
+
+
+def test_completion_knows_every_design() -> None:
+    assert set(DESIGN_NAMES) == set(DESIGNS)
+    words = {"_KSMBENCH_COMPLETE": "bash_complete", "COMP_WORDS": "ksmbench replay t --design ks", "COMP_CWORD": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'ksmbench'; from ksmbench.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=words,
+    )
+    assert done.stdout.split() == ["plain,ksm-6.18"]
