@@ -1,5 +1,6 @@
 """`ksmbench capture`."""
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def capture(
 
     check_output(output, force)
     sources = find_guests(names) if qemu else find_processes(wanted)
-    command = " ".join(["ksmbench", *sys.argv[1:]])
+    command = shlex.join(["ksmbench", *sys.argv[1:]])
     options = Options(output, interval, duration, stop_ms / 1000, force, label, notes, recipe, command)
     session = Session(sources, options)
 
