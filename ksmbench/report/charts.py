@@ -109,8 +109,8 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
     made = [
         (
             "Memory saved over time",
-            "Frames that no merging would use, minus frames used. The dashed line is the oracle, which merges all "
-            "equal mergeable pages at once.",
+            "Frames in use without merging, minus frames in use with it. The dashed line is the oracle, which merges "
+            "all equal mergeable pages at once.",
             _lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
         ),
         (
