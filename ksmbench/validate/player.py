@@ -124,8 +124,8 @@ class _Player:
         return True
 
     def _collapse(self, address: int, length: int) -> bool:
-        # Written first: what is merged or shared is not collapsed. A page on its way to the LRU lists is held there, and
-        # cannot be collapsed yet.
+        # Written first: what is merged or shared is not collapsed. A page on its way to the LRU lists is held there,
+        # and cannot be collapsed yet.
         for target in range(address, address + length, self._size):
             ctypes.memmove(target, target, 1)
         _libc.madvise(address, length, Advice.HUGEPAGE)
@@ -197,6 +197,8 @@ class Players:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        for space in list(self._pids):
+            self._await_end(space)  # what a grandchild still maps would keep KSM's pages alive
         for pid in self._roots:
             try:
                 os.waitpid(pid, 0)

@@ -15,16 +15,17 @@ from ksmbench.errors import KsmbenchError
 
 ROOT = Path("/sys/kernel/mm/ksm")
 LOCK = Path("/run/lock/ksmbench.lock")
-SETTINGS = (
-    "pages_to_scan",
-    "sleep_millisecs",
-    "smart_scan",
-    "use_zero_pages",
-    "max_page_sharing",
-    "stable_node_chains_prune_millisecs",
-    "merge_across_nodes",
-    "advisor_mode",
-)
+# Every setting that a session touches, with the value it has unless told otherwise: the kernel's default.
+SETTINGS: dict[str, int | str] = {
+    "advisor_mode": "none",
+    "pages_to_scan": 100,
+    "sleep_millisecs": 20,
+    "smart_scan": 1,
+    "use_zero_pages": 0,
+    "max_page_sharing": 256,
+    "stable_node_chains_prune_millisecs": 2000,
+    "merge_across_nodes": 1,
+}
 COUNTERS = (
     "full_scans",
     "pages_scanned",
@@ -50,6 +51,7 @@ _SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks")
 # Sleeps that never end by themselves: a store of the other one makes ksmd run one batch.
 _SLEEPS = (4_000_000_000, 4_000_000_001)
 _PATIENCE_S = 600.0
+_RESTORE_S = 10.0
 
 
 def why_not() -> str | None:
@@ -94,6 +96,15 @@ def _cow_ksm() -> int:
     return 0
 
 
+def _stored(name: str, value: str) -> bool:
+    # max_page_sharing is refused as long as a merged page is mapped anywhere.
+    try:
+        store(name, value)
+    except OSError:
+        return False
+    return True
+
+
 class KsmSession:
     """Sole use of the kernel's KSM, stepped batch by batch; a context manager."""
 
@@ -135,11 +146,9 @@ class KsmSession:
         left = {name: value for name in _NOTHING_LEFT if (value := int(read(name)))}
         if left:
             raise KsmbenchError(f"KSM still holds {left}; another process uses it, end that first")
-        store("advisor_mode", "none")
-        for name, value in self._settings.items():
-            if name not in ("run", "sleep_millisecs"):
+        for name, value in (SETTINGS | self._settings | {"sleep_millisecs": _SLEEPS[0]}).items():
+            if name in self._saved:
                 store(name, value)
-        store("sleep_millisecs", _SLEEPS[0])
         self._base = {name: 0 for name in _SINCE_BOOT}
         self._base = {name: value for name, value in self.counters().items() if name in _SINCE_BOOT}
 
@@ -149,15 +158,16 @@ class KsmSession:
         self._restore()
 
     def _restore(self) -> None:
+        refused = dict(self._saved)
+        deadline = time.monotonic() + _RESTORE_S
         try:
-            store("run", 0)
-            store("run", 2)
-            store("run", 0)
-            for name, value in self._saved.items():
-                try:
-                    store(name, value)
-                except OSError:
-                    pass  # a setting that the kernel no longer takes must not keep the others from coming back
+            while refused and time.monotonic() < deadline:
+                store("run", 0)
+                store("run", 2)
+                store("run", 0)
+                refused = {name: value for name, value in refused.items() if not _stored(name, value)}
+            if refused:
+                raise KsmbenchError(f"KSM did not take its old settings back: {refused}; store them by hand")
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]

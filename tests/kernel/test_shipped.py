@@ -1,0 +1,26 @@
+"""The pages of real guests, written by real processes, give the kernel's counters batch by batch."""
+
+from pathlib import Path
+
+import pytest
+
+from ksmbench.trace.store import open_trace
+from ksmbench.validate.kernel import play_on_kernel
+from ksmbench.validate.sysfs import why_not
+from tests.kernel.campaign import differences, engine
+from tests.kernel.shipped import squeezed
+
+TRACES = Path(__file__).parents[2] / "traces"
+N_BATCHES = 200
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"not played on the kernel: {why_not()}")
+
+
+def test_the_idle_guests_give_the_kernels_counters() -> None:
+    trace = squeezed(open_trace(TRACES / "debian-idle-x4"), N_BATCHES)
+    settings = {"pages_to_scan": 3000, "stable_node_chains_prune_millisecs": 0}
+    rows, spaces = engine(trace, N_BATCHES, settings)
+    played = play_on_kernel(trace, n_batches=N_BATCHES, **settings)
+    _, found = differences(played, rows, spaces)
+    assert found == []
+    assert rows["pages_sharing"][-1] > 10_000
