@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 
-DEMO_TRACE := traces/debian-idle-x4
+DEMO_TRACES := traces/debian-idle-x4 traces/debian-busy-x4
 DEMO_REPORT := reports/demo
 
 .PHONY: demo setup test lint
-# Four real guests, nothing to configure: what default KSM saves, what faster scanning adds, what is possible at all.
+
+# Four real guests, idle and busy, nothing to configure: what default KSM saves, what faster scanning adds, what is possible at all.
 demo: setup
-	$(VENV)/bin/ksmbench compare $(DEMO_TRACE) --design none --design ksm-6.18 --design ksm-6.18,pages_to_scan=1000 \
+	$(VENV)/bin/ksmbench compare $(DEMO_TRACES) --design none --design ksm-6.18 --design ksm-6.18,pages_to_scan=1000 \
 		--design ksm-6.18,pages_to_scan=4000 --design oracle -o $(DEMO_REPORT) --force
 
 setup: $(VENV)/.ready
