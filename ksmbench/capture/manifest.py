@@ -67,12 +67,13 @@ def tracked(maps: Sequence[PageMap]) -> dict[str, Any]:
 
 def consistency(stop_s: float) -> str:
     """Return what the pages of one look have to do with each other in time."""
+    first = "; the rows of time 0 are the first look, which ended as the clock began (first_look_s)"
     if stop_s <= 0:
         return (
             "nothing was stopped: a look at one process takes its pages one after the other while it runs, so pages of "
-            "one look can be of slightly different moments; every page is as it was at some moment since the last look"
+            f"one look can be of slightly different moments; every page is as it was at some moment of its look{first}"
         )
     return (
         f"each process was stopped while it was looked at, for at most {stop_s * 1e3:g} ms; its pages of one look are "
-        "of one moment unless the stop was cut short (stops_cut_short), those of different processes are not"
+        f"of one moment unless the stop was cut short (stops_cut_short), those of different processes are not{first}"
     )

@@ -18,9 +18,10 @@ from workloads.debian_guests.image import build, install_host_packages
 LOCK = Path("/run/lock/ksmbench.lock")  # whoever touches this machine's KSM holds it
 LOADS = ("redis", "web", "python", "compile")
 SCENARIOS = {
-    "idle": "four guests that do nothing, recorded from two minutes after boot",
+    "idle": "nothing runs but the services, recorded from two minutes after boot",
     "busy": "a database, a web server, an interpreter and a compile, one in each guest",
 }
+INTERVAL = {"idle": 1.0, "busy": 2.0}
 SETTLE_SECONDS = {"idle": 120.0, "busy": 20.0}
 DURATION = {"idle": 120.0, "busy": 200.0}
 
@@ -38,7 +39,7 @@ def _settle(scenario: str, guests: list[Guest]) -> None:
 
 
 def _capture(scenario: str, guests: list[Guest], output: Path, interval: float, duration: float, force: bool) -> int:
-    recipe = ["python", "-m", "workloads.debian_guests", *sys.argv[1:]]
+    recipe = ["python", "-m", "workloads.debian_guests", *(word for word in sys.argv[1:] if word != "--force")]
     command = [sys.executable, "-m", "ksmbench", "capture"]
     for guest in guests:
         command += ["--qemu", guest.name]
@@ -48,12 +49,15 @@ def _capture(scenario: str, guests: list[Guest], output: Path, interval: float, 
     return subprocess.run([*command, *(["--force"] if force else [])]).returncode
 
 
-@click.command(help=f"Boot Debian guests from one image and record them.\n\n{SCENARIOS}")
+_SCENARIO_HELP = "".join(f"\n\n{name}: {what}" for name, what in SCENARIOS.items())
+
+
+@click.command(help=f"Boot Debian guests from one image and record them.{_SCENARIO_HELP}")
 @click.argument("scenario", type=click.Choice(sorted(SCENARIOS)))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to write.")
 @click.option("--guests", "n", default=4, show_default=True, type=click.IntRange(1, 64), help="How many guests.")
 @click.option("--memory", default=256, show_default=True, type=click.IntRange(128), help="Each guest's memory in MiB.")
-@click.option("--interval", default=2.0, show_default=True, help="Seconds between two looks at a guest.")
+@click.option("--interval", default=None, type=float, help="Seconds from look to look [default: 1 idle, 2 busy].")
 @click.option("--duration", default=None, type=float, help="Seconds to record [default: 120 idle, 200 busy].")
 @click.option("--mergeable/--no-mergeable", default=True, show_default=True, help="QEMU's mem-merge.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the image stays [default: a cache folder].")
@@ -63,7 +67,7 @@ def main(
     output: Path,
     n: int,
     memory: int,
-    interval: float,
+    interval: float | None,
     duration: float | None,
     mergeable: bool,
     folder: Path | None,
@@ -84,7 +88,9 @@ def main(
         with Guests(image, Path(scratch), n, memory, mergeable) as guests:
             click.echo(f"ready after {time.monotonic() - started:.1f} s", err=True)
             _settle(scenario, list(guests))
-            status = _capture(scenario, list(guests), output, interval, duration or DURATION[scenario], force)
+            status = _capture(
+                scenario, list(guests), output, interval or INTERVAL[scenario], duration or DURATION[scenario], force
+            )
     sys.exit(status)
 
 
