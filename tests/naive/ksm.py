@@ -14,7 +14,6 @@ DEFAULTS = {
     "use_zero_pages": 0,
     "max_page_sharing": 256,
     "stable_node_chains_prune_millisecs": 2000,
-    "merge_across_nodes": 1,
 }
 
 

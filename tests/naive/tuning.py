@@ -16,11 +16,11 @@ def tune(ksm: Ksm, name: str, value: int) -> None:
         if value == 2:
             _unmerge_all(ksm)
         return
-    if name in ("smart_scan", "use_zero_pages", "merge_across_nodes") and value > 1:
+    if name in ("smart_scan", "use_zero_pages") and value > 1:
         return
     if name == "max_page_sharing" and not 2 <= value < 1 << 31:
         return
-    if name in ("max_page_sharing", "merge_across_nodes") and (ksm.shared > 0 or not ksm.stable.remove_leftovers()):
+    if name == "max_page_sharing" and (ksm.shared > 0 or not ksm.stable.remove_leftovers()):
         return
     ksm.settings[name] = value
 

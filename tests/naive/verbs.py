@@ -72,8 +72,8 @@ class Verbs:
             self.memory.write(mm, page, None)
         elif kind == Kind.READ:
             self.memory.read(mm, page)
-        elif kind == Kind.SWAPOUT and mm.frame(page) is not None:
-            self.memory.drop(mm, page)  # zero pages are never swapped
+        elif kind == Kind.SWAPOUT:
+            self.memory.drop(mm, page)
 
     def _map(self, mm: Mm, pages: range, kind: int) -> None:
         for page in pages:
