@@ -80,7 +80,8 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     install_host_packages()
     image = build(folder or _cache_folder())
-    with open(LOCK, "w") as lock, tempfile.TemporaryDirectory(prefix="ksmbench-guests-") as scratch:
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with open(LOCK, "a") as lock, tempfile.TemporaryDirectory(prefix="ksmbench-guests-") as scratch:
         if mergeable:
             fcntl.flock(lock, fcntl.LOCK_EX)
         click.echo(f"booting {n} guests of {memory} MiB", err=True)
