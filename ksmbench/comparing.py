@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmbench.errors import UsageError
+from ksmbench.errors import KsmbenchError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,15 +112,22 @@ def _open(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
     return dict(zip(labels, opened, strict=True))
 
 
+class _Stopped(Exception):  # noqa: N818 - no error: how a replay is told that it is no longer wanted
+    pass
+
+
 class _Parts:
-    """The part done of all tasks together, told from any thread."""
+    """The part done of all tasks together, told from any thread; and the word to stop, told back."""
 
     def __init__(self, n_tasks: int, progress: Progress | None) -> None:
         self.parts = [0.0] * n_tasks
         self.progress = progress
         self.lock = threading.Lock()
+        self.stopped = False
 
     def tell(self, task: int, part: float) -> None:
+        if self.stopped:
+            raise _Stopped
         if self.progress is None:
             return
         with self.lock:
@@ -128,18 +135,21 @@ class _Parts:
             self.progress(sum(self.parts) / len(self.parts))
 
 
-def _run_all(tasks: "list[Callable[[], Result]]", first: int, jobs: int | None) -> "list[Result]":
+def _run_all(tasks: "list[Callable[[], Result]]", first: int, jobs: int | None, parts: _Parts) -> "list[Result]":
     # The task `first` alone, so that compiling happens once; then the others on threads (kernels release the GIL).
     results: dict[int, Result] = {first: tasks[first]()}
     rest = [i for i in range(len(tasks)) if i != first]
-    workers = jobs or len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
         futures = {i: pool.submit(tasks[i]) for i in rest}
-        wait(futures.values(), return_when=FIRST_EXCEPTION)
-        for future in futures.values():
-            if future.done() and not future.cancelled() and future.exception():
-                pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            failed = [future for future in futures.values() if future.done() and future.exception()]
+            for future in failed:
                 future.result()
+        except BaseException:  # a failure or Ctrl-C: what still runs is worth nothing
+            parts.stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         results |= {i: future.result() for i, future in futures.items()}
     return [results[i] for i in range(len(tasks))]
 
@@ -182,14 +192,17 @@ def _replay_all(
                 parts.tell(number, part)
 
             more: dict[str, Any] = options | dict(task.spec.settings)
-            result = replay(opened[task.label], task.spec.design, sample=task.sample, progress=tell, **more)
+            try:
+                result = replay(opened[task.label], task.spec.design, sample=task.sample, progress=tell, **more)
+            except KsmbenchError as error:
+                raise type(error)(f"{task.spec} on {task.label}: {error}") from None
             tell(1.0)
             return result
 
         return run
 
     scans = [i for i, task in enumerate(tasks) if task.spec.design not in BOUNDS]
-    results = _run_all([bind(i, task) for i, task in enumerate(tasks)], scans[0] if scans else 0, jobs)
+    results = _run_all([bind(i, task) for i, task in enumerate(tasks)], scans[0] if scans else 0, jobs, parts)
     return dict(zip(tasks, results, strict=True))
 
 
@@ -222,21 +235,25 @@ def compare(
     until: float | None = None,
     mergeable: str = "as-is",
     ignore_tune: bool = False,
+    max_memory: int | None = None,
     force: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Replay every one of `traces` (a `Trace` or a path each) through every one of `designs`, on `jobs` threads.
+    """Replay every one of `traces` (a `Trace` or a path each) through every one of `designs`.
 
     `designs` are texts such as "ksm-6.18" or "ksm-6.18,pages_to_scan=1000,sleep_millisecs=50"; the other options mean
     what they mean to `ksmbench.replay`. With `output`, a folder of that name appears whole, with `report.html`,
-    `report.md` and `samples.parquet`; an existing one is an error unless `force` is set. `jobs` is by default the
-    number of cores. `progress` is told the part done, 0 to 1.
+    `report.md` and `samples.parquet`; an existing one is an error unless `force` is set. `max_memory` holds for each
+    replay, and as many run at a time as `jobs` says or the machine has cores. `progress` is told the part done, 0 to 1.
 
-    Raises `TraceError` for a broken trace and `UsageError` for what cannot be meant.
+    Raises `TraceError` for a broken trace and `UsageError` for what cannot be meant; the text of an error in a replay
+    begins with the design and the trace.
     """
     from ksmbench.report.write import check_output, write_report
 
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs={jobs}: must be 1 or more")
     specs = _specs(designs)
     folder = None if output is None else check_output(output, force=force)
     opened = _open(traces)
@@ -246,7 +263,8 @@ def compare(
         _Task(label, Spec(name), _bound_sample(trace, sample)) for label, trace in opened.items() for name in BOUNDS
     ]
     tasks = list(dict.fromkeys(asked + bounds))
-    done = _replay_all(opened, tasks, jobs, progress, options)
+    limit = {} if max_memory is None else {"max_memory": max_memory}
+    done = _replay_all(opened, tasks, jobs, progress, options | limit)
     comparison = Comparison(
         samples=_stack(done, asked),
         summary=_summary(done, asked),

@@ -1,8 +1,6 @@
 """`ksmbench.compare` and `ksmbench compare`."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +10,7 @@ from ksmbench import UsageError
 from ksmbench.comparing import compare, parse_design
 from ksmbench.replaying import replay
 from ksmbench.trace.store import write_trace
+from tests.commands.running import Done, run
 from tests.report.synthetic import synthetic_trace
 
 FAST = "ksm-6.18,pages_to_scan=1000,sleep_millisecs=50"
@@ -25,11 +24,9 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a user runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "ksmbench", "compare", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def compare_command(*arguments: object) -> Done:
+    """`ksmbench compare` with these arguments."""
+    return run("compare", *arguments)
 
 
 def test_every_row_equals_a_replay_alone(trace: Path) -> None:
@@ -94,12 +91,30 @@ def test_nothing_twice_and_nothing_empty(trace: Path) -> None:
 
 
 def test_an_error_in_a_later_task_ends_the_run(trace: Path) -> None:
-    with pytest.raises(UsageError, match="sleep_millisecs=0"):
+    with pytest.raises(UsageError, match=r"^ksm-6.18,sleep_millisecs=0 on small: .*0"):
         compare(trace, ["ksm-6.18", "ksm-6.18,sleep_millisecs=0"], cost="none")
 
 
+def test_an_interrupt_ends_every_replay(trace: Path, tmp_path: Path) -> None:
+    told: list[float] = []
+
+    def interrupt(part: float) -> None:
+        told.append(part)
+        if len(told) > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(trace, ["none", FAST, "ksm-6.18", "oracle"], tmp_path / "out", progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_must_be_some(trace: Path) -> None:
+    with pytest.raises(UsageError, match="jobs=0"):
+        compare(trace, ["none"], jobs=0)
+
+
 def test_the_command_prints_a_table_and_names_the_report(trace: Path, tmp_path: Path) -> None:
-    done = run(trace, "--design", "none", "--design", FAST, "-o", tmp_path / "out")
+    done = compare_command(trace, "--design", "none", "--design", FAST, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert FAST in done.stdout
@@ -107,7 +122,7 @@ def test_the_command_prints_a_table_and_names_the_report(trace: Path, tmp_path: 
 
 
 def test_the_command_prints_one_document(trace: Path, tmp_path: Path) -> None:
-    done = run(trace, "--design", FAST, "-o", tmp_path / "out", "--json", "--sample", "end")
+    done = compare_command(trace, "--design", FAST, "-o", tmp_path / "out", "--json", "--sample", "end")
     document = json.loads(done.stdout)
     assert document["summary"][0]["settings"] == "pages_to_scan=1000,sleep_millisecs=50"
     assert document["report"] == str(tmp_path / "out" / "report.html")
@@ -115,15 +130,15 @@ def test_the_command_prints_one_document(trace: Path, tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_refused(trace: Path, tmp_path: Path) -> None:
     arguments = (trace, "--design", "none", "-o", tmp_path / "out")
-    assert run(*arguments).returncode == 0
+    assert compare_command(*arguments).returncode == 0
     before = (tmp_path / "out" / "report.html").stat().st_ino
-    refused = run(*arguments)
+    refused = compare_command(*arguments)
     assert refused.returncode == 2
     assert "--force" in refused.stderr
     assert (tmp_path / "out" / "report.html").stat().st_ino == before
-    assert run(*arguments, "--force").returncode == 0
+    assert compare_command(*arguments, "--force").returncode == 0
     (tmp_path / "out" / "mine.txt").write_text("not a report's")
-    foreign = run(*arguments, "--force")
+    foreign = compare_command(*arguments, "--force")
     assert foreign.returncode == 2
     assert "is not a report" in foreign.stderr
     assert (tmp_path / "out" / "mine.txt").exists()
@@ -139,10 +154,12 @@ def test_an_existing_folder_is_refused(trace: Path, tmp_path: Path) -> None:
         ("--design", "none", "--sample", "often"),
         ("--design", "none", "--cost", "dear"),
         ("--design", "none", "--until", "-1"),
+        ("--design", "none", "--jobs", "0"),
+        ("--design", "none", "--max-memory", "1K"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(trace: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = run(trace, *arguments, "-o", tmp_path / "out")
+    done = compare_command(trace, *arguments, "-o", tmp_path / "out")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1

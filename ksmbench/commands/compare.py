@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ksmbench.commands.options import parse_sample
+from ksmbench.commands.options import complete_designs, parse_sample, parse_size
 from ksmbench.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def _document(comparison: "Comparison") -> dict[str, object]:
     multiple=True,
     required=True,
     metavar="D[,NAME=VALUE...]",
+    shell_complete=complete_designs,
     help="A design, with settings that differ from its defaults; give it once for each.",
 )
 @click.option(
@@ -55,10 +56,14 @@ def _document(comparison: "Comparison") -> dict[str, object]:
 @click.option(
     "--sample", default="1.0", show_default=True, help='Seconds of trace time between rows, "batch" or "end".'
 )
-@click.option("--cost", help='Cost profile, its name or file; "none": scanning takes no time.')
-@click.option("--until", type=float, help="Seconds of trace time at which the replays end.")
+@click.option(
+    "--cost", default="default", show_default=True, help='What scanning costs: "none", a profile or its file.'
+)
+@click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
 @click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
-@click.option("--ignore-tune", is_flag=True, help="Leave out the trace's own changes of settings.")
+@click.option("--ignore-tune", is_flag=True, help="Leave out changes of settings that the trace recorded.")
+@click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Replays at the same time [default: one per core].")
 @click.option("--force", is_flag=True, help="Replace an older report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def compare(
@@ -66,10 +71,12 @@ def compare(
     designs: tuple[str, ...],
     output: Path,
     sample: str,
-    cost: str | None,
+    cost: str,
     until: float | None,
     mergeable: str,
     ignore_tune: bool,
+    max_memory: str,
+    jobs: int | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -90,11 +97,13 @@ def compare(
             designs,
             output,
             sample=parse_sample(sample),
-            cost=cost,
+            cost=None if cost == "default" else cost,
             until=until,
             mergeable=mergeable,
             ignore_tune=ignore_tune,
+            max_memory=parse_size(max_memory),
             force=force,
+            jobs=jobs,
             progress=progress,
         )
     if as_json:

@@ -1,10 +1,20 @@
 """What the commands' options mean: settings, samples, sizes."""
 
+from typing import TYPE_CHECKING
+
 from ksmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import click
 
 # For shell completion, which must not wait for numba; a test compares them with DESIGNS.
 DESIGN_NAMES = ("ksm-6.18", "none", "oracle")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def complete_designs(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
+    """The designs that begin so, for shell completion."""
+    return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
 
 
 def parse_settings(given: tuple[str, ...]) -> dict[str, int]:

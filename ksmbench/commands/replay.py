@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ksmbench.commands.options import DESIGN_NAMES, parse_sample, parse_settings, parse_size
+from ksmbench.commands.options import complete_designs, parse_sample, parse_settings, parse_size
 from ksmbench.commands.progress import progress_bar
 from ksmbench.commands.tables import replay_table
 
@@ -23,14 +23,10 @@ def _metadata(result: "Result") -> dict[str, Any]:
     }
 
 
-def _complete_designs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
-
-
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
-    "--design", default="ksm-6.18", show_default=True, shell_complete=_complete_designs, help="See `ksmbench designs`."
+    "--design", default="ksm-6.18", show_default=True, shell_complete=complete_designs, help="See `ksmbench designs`."
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting, as the kernel's file is called."
