@@ -52,6 +52,8 @@ MAPPED = 1  # in a private mapping (anonymous or file); others are never seen by
 MERGEABLE = 2  # VM_MERGEABLE
 DONTFORK = 4
 WIPEONFORK = 8
+FILE = 16  # in a private mapping of a file
+NEVER = 32  # in a mapping that no design sees, but that a move carries
 
 # values of `frame` below 0
 ABSENT = -1

@@ -39,10 +39,12 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import (
     ABSENT,
     DONTFORK,
+    FILE,
     FOLIO_PAGES,
     KSM_ZERO,
     MAPPED,
     MERGEABLE,
+    NEVER,
     OFF,
     ON,
     WIPEONFORK,
@@ -67,8 +69,10 @@ EXECED = 8  # exited, and `value` is the mm that goes on
 
 @kernel
 def _map(m: Vector, mm: Integer, first: Integer, last: Integer, mapping: Integer) -> Integer:
-    flags = 0 if mapping == Mapping.NEVER else MAPPED
-    merge = flags != 0 and u8(m, MERGE_ANY)[mm] != 0
+    flags = NEVER if mapping == Mapping.NEVER else MAPPED
+    if mapping == Mapping.FILE:
+        flags |= FILE
+    merge = flags != NEVER and u8(m, MERGE_ANY)[mm] != 0
     for e in range(first, last):
         unmap_entry(m, mm, e)
         set_mergeable(m, mm, e, ON if merge else OFF)
@@ -110,11 +114,14 @@ def _madvise(m: Vector, mm: Integer, first: Integer, last: Integer, advice: Inte
     elif advice == Advice.DONTNEED:
         for e in range(first, last):
             unmap_entry(m, mm, e)
-    elif advice == Advice.DONTFORK or advice == Advice.WIPEONFORK:
-        flag = DONTFORK if advice == Advice.DONTFORK else WIPEONFORK
+    elif advice == Advice.DONTFORK:
         for e in range(first, last):
-            if u8(m, FLAGS)[e] & MAPPED:
-                u8(m, FLAGS)[e] |= flag
+            if u8(m, FLAGS)[e] & (MAPPED | NEVER):
+                u8(m, FLAGS)[e] |= DONTFORK
+    elif advice == Advice.WIPEONFORK:
+        for e in range(first, last):
+            if u8(m, FLAGS)[e] & (MAPPED | FILE) == MAPPED:  # the kernel refuses it for files
+                u8(m, FLAGS)[e] |= WIPEONFORK
     elif advice == Advice.DOFORK or advice == Advice.KEEPONFORK:
         flag = DONTFORK if advice == Advice.DOFORK else WIPEONFORK
         for e in range(first, last):
@@ -126,7 +133,7 @@ def _madvise(m: Vector, mm: Integer, first: Integer, last: Integer, advice: Inte
 def _any_mapped(m: Vector, first: Integer, last: Integer) -> Integer:
     flags = u8(m, FLAGS)
     for e in range(first, last):
-        if flags[e] & MAPPED:
+        if flags[e] & (MAPPED | NEVER):
             return True
     return False
 
@@ -143,14 +150,16 @@ def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer
 
 @kernel
 def _move(m: Vector, mm: Integer, i: Integer) -> None:
-    # mremap: whatever is merged in the moved range is unshared first, so nothing merged travels (8.8).
+    # mremap: what is merged in mergeable mappings is unshared first (8.8). A frame that became KSM's by a fork's other
+    # side travels where the mapping is not mergeable, as the running kernel showed.
     first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
     if i64(m, TARGET_FIRST)[i] < last and first < i64(m, TARGET_LAST)[i]:
         return  # mremap refuses overlapping ranges
     if not _any_mapped(m, first, last):
         return
     for e in range(first, last):
-        break_entry(m, mm, e)
+        if u8(m, FLAGS)[e] & MERGEABLE:
+            break_entry(m, mm, e)
     _unmap(m, mm, i64(m, TARGET_FIRST)[i], i64(m, TARGET_LAST)[i])
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
         for k in range(i64(m, PAIRS)[3 * row + 2]):
@@ -180,7 +189,7 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
             here = i64(m, PAIRS)[3 * row + 0] + k
             there = i64(m, PAIRS)[3 * row + 1] + k
             flags = u8(m, FLAGS)[here]
-            if not flags & MAPPED or flags & DONTFORK:
+            if not flags & (MAPPED | NEVER) or flags & DONTFORK:
                 continue
             if flags & MERGEABLE:
                 set_mergeable(m, child, there, ON)
@@ -194,7 +203,7 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
                 map_frame(m, there, f)
     for row in range(i64(m, GAP_FIRST)[i], i64(m, GAP_FIRST)[i + 1]):
         source = i64(m, GAPS)[3 * row]
-        if u8(m, FLAGS)[source] & MAPPED and not u8(m, FLAGS)[source] & DONTFORK:
+        if u8(m, FLAGS)[source] & (MAPPED | NEVER) and not u8(m, FLAGS)[source] & DONTFORK:
             _inherit(m, child, source, i64(m, GAPS)[3 * row + 1], i64(m, GAPS)[3 * row + 2])
     i64(m, ZERO_PAGES)[child] = inherited
     if u8(m, ASKS)[child]:
@@ -237,6 +246,8 @@ def _drop_all(m: Vector, mm: Integer) -> None:
 @kernel
 def _prctl(m: Vector, mm: Integer, on: Integer) -> Integer:
     if on:
+        if u8(m, MERGE_ANY)[mm]:
+            return NOTHING  # the kernel leaves it at that, also where a mapping lost its flag since
         u8(m, MERGE_ANY)[mm] = 1
         _ask(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
         return ASKED
