@@ -47,9 +47,10 @@ class Replay:
         for time, rows in _events_by_time(self.trace):
             while self.due is not None and self.due < time:
                 self._wake(self.due)
+            woken = False
             for row in rows:
                 self._event(row)
-            woken = self.due is not None and self.ksm.settings["sleep_millisecs"] != self.sleep
+                woken |= self.ksm.settings["sleep_millisecs"] != self.sleep
             if self.due is None or self.due == time or woken:
                 self._wake(time)
 
