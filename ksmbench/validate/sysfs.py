@@ -146,9 +146,10 @@ class KsmSession:
         left = {name: value for name in _NOTHING_LEFT if (value := int(read(name)))}
         if left:
             raise KsmbenchError(f"KSM still holds {left}; another process uses it, end that first")
-        for name, value in (SETTINGS | self._settings | {"sleep_millisecs": _SLEEPS[0]}).items():
+        wanted: dict[str, int | str] = {**SETTINGS, **self._settings, "sleep_millisecs": _SLEEPS[0]}
+        for name, setting in wanted.items():
             if name in self._saved:
-                store(name, value)
+                store(name, setting)
         self._base = {name: 0 for name in _SINCE_BOOT}
         self._base = {name: value for name, value in self.counters().items() if name in _SINCE_BOOT}
 

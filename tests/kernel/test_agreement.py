@@ -19,7 +19,7 @@ def agree(trace: Trace, settings: dict[str, int], n_batches: int) -> None:
     played = play_on_kernel(trace, n_batches=n_batches, frames=True, **settings)
     values, found = differences(played, rows, spaces)
     assert found == []
-    assert values > 20 * n_batches
+    assert values >= 15 * n_batches
 
 
 @pytest.mark.parametrize("seed", range(1000, 1012))
