@@ -151,6 +151,8 @@ class Watched:
         if program != self._program:
             self._program = program
             self._recorder.add(now, Kind.EXEC, self.space)
+            self.pagemap.close()  # it shows the page table that was there when it was opened
+            self.pagemap = PageMap(self.source.pid)
             self._mappings = []
             self._keep(np.zeros(len(self._content), np.bool_))
             self._merges_any = False

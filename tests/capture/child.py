@@ -1,10 +1,12 @@
 """A child process whose memory a test knows and changes, and a capture of it that runs in a thread."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +18,7 @@ from ksmbench.capture.session import Session
 from ksmbench.capture.sources import find_processes
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
+from ksmbench.validate.sysfs import LOCK
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 REGION = 64  # pages
@@ -32,7 +35,7 @@ def where(new):
     return ctypes.addressof(ctypes.c_char.from_buffer(new)) // PAGE
 def put(page, content):
     region[page * PAGE:(page + 1) * PAGE] = content.ljust(PAGE, b"\\0")
-region = area(64, mmap.MADV_NOHUGEPAGE, mmap.MADV_MERGEABLE)
+region = area(64, mmap.MADV_NOHUGEPAGE)
 print(where(region), flush=True)
 for line in sys.stdin:
     answer = None
@@ -41,8 +44,21 @@ for line in sys.stdin:
 """
 
 
+@contextmanager
+def ksm_lock() -> Iterator[None]:
+    """Hold this machine's KSM: mergeable memory would disturb who counts what ksmd does."""
+    try:
+        file = LOCK.open("a")
+    except OSError:
+        yield  # whoever may not open it does not run such a count either
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 class Child:
-    """The child; `first` is the first page number of its region of `REGION` pages, which is mergeable."""
+    """The child; `first` is the first page number of its region of `REGION` pages."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ksmbench.capture.pagemap import PRESENT, ZERO, PageMap
+from ksmbench.capture.pagemap import PRESENT, SWAPPED, ZERO, PageMap, Pages
+from ksmbench.capture.procfs import merges_any
 from ksmbench.trace.schema import Kind
-from tests.capture.child import PAGE, REGION, Child, Recording
+from tests.capture.child import PAGE, REGION, Child, Recording, ksm_lock
 
 _CONTENTS = [
     b"b",
@@ -95,7 +96,8 @@ def test_changes_are_seen_as_what_they_are(tmp_path: Path) -> None:
 
 
 def test_mappings_and_advice(tmp_path: Path) -> None:
-    with Child() as child:
+    with ksm_lock(), Child() as child:
+        child.do("region.madvise(mmap.MADV_MERGEABLE)")
         recording = Recording([child], tmp_path / "t")
         recording.looks()
         new = int(child.do("other = area(4096, mmap.MADV_NOHUGEPAGE); answer = where(other); other[5 * PAGE] = 7"))
@@ -135,3 +137,76 @@ def test_huge_frames_and_the_huge_zero_page(tmp_path: Path) -> None:
     assert memory.pages[start] not in (0, "zero")
     assert {memory.pages[start + 512 + i] for i in range(512)} == {"zero"}
     assert (Kind.HUGE, 0) not in memory.kinds(start + 512)
+
+
+def test_pagemap_tells_what_a_scan_tells() -> None:
+    with Child() as child:
+        child.do("put(3, b'x'); put(4, b''); region[7 * PAGE]")
+        pagemap = PageMap(child.pid)
+        if not pagemap.has_scan:
+            pytest.skip("this kernel lacks PAGEMAP_SCAN")
+        scanned = pagemap.look(child.first, child.first + REGION)
+        pagemap.has_scan = False
+        read = pagemap.look(child.first, child.first + REGION)
+        pagemap.close()
+    assert read.page.tolist() == scanned.page.tolist()
+    if os.geteuid() == 0:
+        assert read.state.tolist() == scanned.state.tolist() == [PRESENT, PRESENT, ZERO]
+
+
+def test_a_page_that_is_swapped_out_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = PageMap.look
+    swapped: set[int] = set()
+
+    def with_swap(self: PageMap, start: int, end: int) -> Pages:
+        pages = look(self, start, end)
+        pages.state[np.isin(pages.page, list(swapped))] = SWAPPED
+        return pages
+
+    monkeypatch.setattr(PageMap, "look", with_swap)
+    with Child() as child:
+        child.do("put(1, b'stays'); put(2, b'never seen')")
+        swapped.add(child.first + 2)
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        swapped.add(child.first + 1)
+        recording.looks()
+        swapped.clear()
+        recording.looks()
+        memory = recording.finish()
+    kinds = [kind for kind, _ in memory.kinds(child.first + 1) if kind in (Kind.WRITE, Kind.SWAPOUT)]
+    assert kinds == [Kind.WRITE, Kind.SWAPOUT, Kind.WRITE]
+    assert [kind for kind, _ in memory.kinds(child.first + 2)][-1] == Kind.WRITE
+    assert recording.facts["pages_swapped_unseen"] == 1
+    assert memory.of(child)[1] != memory.of(child)[2] != 0
+
+
+def test_another_program_in_the_process(tmp_path: Path) -> None:
+    with Child() as child:
+        child.do("put(1, b'old')")
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        child.first = int(child.do("import os; os.execv(sys.executable, sys.orig_argv)"))
+        child.do("put(5, b'new')")
+        recording.looks()
+        memory = recording.finish()
+    kinds = [row[0] for row in memory.rows]
+    assert kinds.count(Kind.EXEC) == 1
+    assert Kind.MAP in kinds[kinds.index(Kind.EXEC) :]
+    assert sorted(memory.of(child)) == [5]
+
+
+def test_merging_asked_for_by_prctl(tmp_path: Path) -> None:
+    with ksm_lock(), Child() as child:
+        if child.do("answer = ctypes.CDLL(None).prctl(67, 1, 0, 0, 0)") != "0" or not merges_any(child.pid):
+            pytest.skip("this kernel lacks PR_SET_MEMORY_MERGE, or does not tell who set it")
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        child.do("ctypes.CDLL(None).prctl(67, 0, 0, 0, 0)")
+        recording.looks()
+        memory = recording.finish()
+    assert [(kind, value) for kind, _, _, value in memory.rows if kind == Kind.PRCTL] == [
+        (Kind.PRCTL, 1),
+        (Kind.PRCTL, 0),
+    ]
+    assert memory.rows[0][0] == Kind.PRCTL
