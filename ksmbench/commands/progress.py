@@ -3,18 +3,31 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
 _STEPS = 1000
 
 
+def _tell_of_compiling() -> None:
+    # A bar that stands still for half a minute looks like a fault.
+    from ksmbench.engine.jit import numba_config
+
+    if not any(Path(numba_config.CACHE_DIR).rglob("*.nbi")):
+        click.echo("compiling the engine, once for this version: about half a minute", err=True)
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[float], None] | None]:
-    """A function that is told the part done, 0 to 1, and draws it on standard error; None where that is no terminal."""
+    """A function that is told the part done of a replay, 0 to 1, and draws it on standard error.
+
+    None where that is no terminal.
+    """
     if not sys.stderr.isatty():
         yield None
         return
+    _tell_of_compiling()
     drawn = 0
     with click.progressbar(length=_STEPS, label=label, file=sys.stderr) as bar:
 
