@@ -118,8 +118,14 @@ class Recording:
             pass
         for _ in range(n):
             assert self._looked.acquire(timeout=30)
-        if self._error is not None:
-            raise self._error
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._error is None:
+            return
+        if "may not be read" in str(self._error):
+            pytest.skip(str(self._error))
+        raise self._error
 
     def join(self) -> None:
         """Wait until the capture ends by itself."""
@@ -130,10 +136,7 @@ class Recording:
         """End the capture in order and return what it says."""
         self._session.interrupt()
         self.join()
-        if self._error is not None:
-            if "may not be read" in str(self._error):
-                pytest.skip(str(self._error))
-            raise self._error
+        self._raise()
         return Memory(self.path)
 
 
