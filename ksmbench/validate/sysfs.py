@@ -39,15 +39,10 @@ COUNTERS = (
     "stable_node_dups",
     "general_profit",
 )
-_NOTHING_LEFT = (
-    "pages_shared",
-    "pages_sharing",
-    "pages_unshared",
-    "pages_volatile",
-    "ksm_zero_pages",
-    "general_profit",
-)
-_SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks")
+_NOTHING_LEFT = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile")
+# Counted from the start of the session. ksm_zero_pages is among them because a kernel can be left with some for ever: a
+# fork adds all of the parent's to the total, also those in mappings that it does not copy (MADV_DONTFORK).
+_SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks", "ksm_zero_pages", "general_profit")
 # Sleeps that never end by themselves: a store of the other one makes ksmd run one batch.
 _SLEEPS = (4_000_000_000, 4_000_000_001)
 _PATIENCE_S = 600.0
@@ -214,7 +209,7 @@ class KsmSession:
         return int(self._schedstat.read_text().split()[0])
 
     def counters(self) -> dict[str, int]:
-        """The kernel's counters now; those that count since boot, since the session began."""
+        """The kernel's counters now; those of _SINCE_BOOT since the session began."""
         values = {name: int(read(name)) for name in COUNTERS}
         values["cow_breaks"] = _cow_ksm()
         for name, base in self._base.items():
