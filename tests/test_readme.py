@@ -34,7 +34,7 @@ def test_commands_are_understood(line: str) -> None:
 def test_the_demo_prints_what_the_readme_shows(folder_with_traces: Path) -> None:
     command, _, shown = DEMO.partition("\n")
     done = run(*shlex.split(command)[2:])
-    # After a change of the model or of the default cost profile: copy what `make demo` prints into the README.
+    # After a change of the model or of the default cost profile: `python -m tests.test_readme`, and read the diff.
     assert [line.rstrip() for line in done.stdout.splitlines()] == shown.splitlines()
     assert (folder_with_traces / "reports" / "demo" / "report.html").exists()
 
@@ -53,3 +53,14 @@ def test_python_examples_run(folder_with_traces: Path) -> None:
             exec(block, names)
     assert names["result"].summary["saved_bytes"] > 0
     assert names["comparison"].summary.height == 2
+
+
+def show_the_demo_as_it_is() -> None:
+    """Write what the demo prints now into the README."""
+    command = DEMO.partition("\n")[0]
+    printed = [line.rstrip() for line in run(*shlex.split(command)[2:]).stdout.splitlines()]
+    (ROOT / "README.md").write_text(README.replace(DEMO, "\n".join([command, *printed, ""])))
+
+
+if __name__ == "__main__":
+    show_the_demo_as_it_is()
