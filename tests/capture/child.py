@@ -149,7 +149,7 @@ class Memory:
         self.rows: list[tuple[Kind, int, int, int]] = []  # kind, page, count, value
         events = self.trace.events
         for i in range(len(events.kind)):
-            if events.space[i] == space:
+            if events.space[i] == space and events.kind[i] != Kind.TUNE:  # others may change KSM's settings meanwhile
                 row = (Kind(events.kind[i]), int(events.page[i]), int(events.n_pages[i]), int(events.value[i]))
                 self.rows.append(row)
                 self._apply(*row)
