@@ -52,6 +52,10 @@ def check_output(path: Path, force: bool) -> None:
         raise UsageError(f"{path} cannot be made: {parent} may not be written to; choose another place")
 
 
+def _places_zero_pages(settings: dict[str, int | str]) -> bool:
+    return bool(settings.get("use_zero_pages")) and settings.get("run") != 0
+
+
 class Session:
     """One capture of several processes into one trace.
 
@@ -105,14 +109,13 @@ class Session:
                     watched.close()
 
     def _watch(self, store: ContentStore, stopper: Stopper) -> None:
-        ksm = self._host["ksm"]
         reader = Reader()
         for space, source in enumerate(self._sources):
             try:
                 watched = Watched(source, space, self._recorder, store, reader, stopper)
             except ProcessGoneError:
                 raise KsmbenchError(f"process {source.pid} ({source.name}) ended before it could be recorded") from None
-            watched.zero_pages_by_ksm = bool(ksm.get("use_zero_pages")) and ksm.get("run") != 0
+            watched.zero_pages_by_ksm = _places_zero_pages(self._settings)
             self._watched.append(watched)
 
     def _first_look(self) -> None:
@@ -168,6 +171,8 @@ class Session:
             if value != self._settings.get(name, value):
                 number = ADVISOR_MODES.get(value, -1) if isinstance(value, str) else value
                 self._recorder.add(self._clock(), Kind.TUNE, 0, value=number, name=name)
+        for watched in self._watched:
+            watched.zero_pages_by_ksm = _places_zero_pages(found) or _places_zero_pages(self._settings)
         self._settings = found
 
     def _look_at_all(self) -> None:

@@ -97,7 +97,7 @@ class Watched:
         self._huge = np.zeros(0, np.int64)  # first pages of huge blocks
         self._program = program_identity(source.pid)
         self._merges_any = False
-        # Where KSM may put the zero page itself, a frame of zeros that became the zero page was not the process's act.
+        # Where KSM puts the zero page itself: a mergeable page of zeros that became it was not the process's act.
         self.zero_pages_by_ksm = False
 
     def close(self) -> None:
@@ -210,7 +210,8 @@ class Watched:
         _, still = _places(pages.page, self._pages.page)
         became_zero = (pages.state == ZERO) & ((before == PRESENT) | (before == SWAPPED))
         if self.zero_pages_by_ksm:
-            became_zero &= was != 0
+            mergeable = [m for m in self._mappings if "mg" in m.flags]
+            became_zero &= (was != 0) | ~_inside(pages.page, mergeable)
         gone = np.union1d(self._pages.page[~still], pages.page[became_zero])
         add(now, Kind.MADVISE, self.space, gone, int(Advice.DONTNEED))
         swapped = (pages.state == SWAPPED) & (before == PRESENT)

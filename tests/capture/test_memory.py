@@ -210,3 +210,20 @@ def test_merging_asked_for_by_prctl(tmp_path: Path) -> None:
         (Kind.PRCTL, 0),
     ]
     assert memory.rows[0][0] == Kind.PRCTL
+
+
+def test_a_zero_page_that_ksm_put_there_is_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, int | str] = {"run": 1, "use_zero_pages": 1}
+    monkeypatch.setattr("ksmbench.capture.session.ksm_settings", lambda: dict(found))
+    monkeypatch.setattr("ksmbench.capture.host.ksm_settings", lambda: dict(found))
+    with ksm_lock(), Child() as child:
+        child.do("region.madvise(mmap.MADV_MERGEABLE, 0, 4 * PAGE); put(1, b''); put(9, b'')")
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        # From outside, that is what KSM's own doing looks like.
+        child.do("[region.madvise(mmap.MADV_DONTNEED, k * PAGE, PAGE) or region[k * PAGE] for k in (1, 9)]")
+        recording.looks()
+        memory = recording.finish()
+    assert memory.of(child)[1] == 0
+    if os.geteuid() == 0:
+        assert memory.of(child)[9] == "zero"
