@@ -11,6 +11,7 @@ from ksmbench.trace.columns import Trace
 from tests.kernel.scenarios import huge_scenario, random_scenario
 from tests.naive.agreement import difference, still_difference
 from tests.naive.directed import directed
+from tests.naive.directed_rare import directed_rare
 from tests.naive.scenarios import wild_scenario
 
 Settings = dict[str, int]
@@ -56,5 +57,9 @@ def test_huge_frames() -> None:
 
 
 def test_directed_scenarios() -> None:
-    found = [wrong for name, trace, settings in directed() for wrong in _all_designs(name, trace, settings)]
+    found = [
+        wrong
+        for name, trace, settings in [*directed(), *directed_rare()]
+        for wrong in _all_designs(name, trace, settings)
+    ]
     assert found == []
