@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ksmbench.designs.ksm.stable import purge, read_bytes, stable_tree_insert, stable_tree_search, take_off
+from ksmbench.designs.ksm.stable import purge, stable_tree_insert, stable_tree_search, take_off
 from ksmbench.designs.ksm.state import (
     CHECKSUMMED,
     EXISTS,
@@ -24,6 +24,7 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.lcp import compared_bytes
 from ksmbench.engine.machine import (
     CHECKSUM,
     CONTENT,
@@ -31,6 +32,7 @@ from ksmbench.engine.machine import (
     FRAME,
     NODE,
     NODE_ROWS,
+    PAGE_SIZE,
     ROWS,
     Vector,
     i32,
@@ -113,17 +115,19 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
     dead_end = False
     while at >= 0:
         key = np.int64(rows[at, KEY])
+        if key == content:
+            if (key == 0 and billable_content(m, at) < 0) or i32(m, FRAME)[at] == f:
+                dead_end = True
+            else:
+                comparisons += 1
+                compared += m[PAGE_SIZE]
+                found = at
+            break
         if key <= 0 and billable_content(m, at) < 0:
             dead_end = True
             break
-        if key == content and i32(m, FRAME)[at] == f:
-            dead_end = True
-            break
         comparisons += 1
-        compared += read_bytes(m, content, key)
-        if key == content:
-            found = at
-            break
+        compared += compared_bytes(m, content, key)
         side = RIGHT - np.int64(content < key)  # without a branch, which could not be predicted
         above = at
         at = np.int64(rows[at, side])
