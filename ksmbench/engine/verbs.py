@@ -229,7 +229,7 @@ def _huge(m: Vector, mm: Integer, first: Integer, last: Integer, page: Integer, 
     while start + FOLIO_PAGES <= last:
         whole = True
         for e in range(start, start + FOLIO_PAGES):
-            if not u8(m, FLAGS)[e] & MAPPED:
+            if u8(m, FLAGS)[e] & (MAPPED | FILE) != MAPPED:  # private file mappings have no huge frames
                 whole = False
                 break
         if whole:
