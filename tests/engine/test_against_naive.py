@@ -13,6 +13,7 @@ from tests.naive.agreement import difference, still_difference
 from tests.naive.directed import directed
 from tests.naive.directed_rare import directed_rare
 from tests.naive.scenarios import wild_scenario
+from tests.naive.wild_huge import wild_huge_scenario
 
 Settings = dict[str, int]
 
@@ -54,6 +55,7 @@ def test_wild_scenarios(first: int) -> None:
 
 def test_huge_frames() -> None:
     assert _differing(_huge, range(1)) == []
+    assert _differing(wild_huge_scenario, range(10)) == []
 
 
 def test_directed_scenarios() -> None:
