@@ -7,9 +7,11 @@ that switch: an edit of any of them recompiles, everything else hits. `NUMBA_CAC
 No kernel allocates: without numba's reference counting (`_nrt`) a replay takes a third of the time.
 """
 
+import atexit
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,19 +35,33 @@ def _digest() -> str:
     return digest.hexdigest()
 
 
-def _cache_folder() -> Path:
-    root = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    parent = Path(root) / "ksmbench"
-    folder = parent / _digest()
+def _writable_root() -> Path:
+    # Where caches go on this host; without a home that can be written, a folder of the user's own that goes with the process.
+    given = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    root = Path(given) if given else Path.home() / ".cache"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (root / "ksmbench").mkdir(parents=True, exist_ok=True)
+        if os.access(root / "ksmbench", os.W_OK):
+            return root
+    except OSError:
+        pass
+    own = Path(tempfile.mkdtemp(prefix="ksmbench-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
+
+
+def _cache_folder() -> Path:
+    parent = _writable_root() / "ksmbench"
+    folder = parent / _digest()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
         folder.touch()
         old = sorted(parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_DIGESTS]
         for path in old:
             if time.time() - path.stat().st_mtime > 86400:  # a run that still uses it may be alive
                 shutil.rmtree(path, ignore_errors=True)
     except OSError:
-        pass  # numba falls back to a folder that it can write
+        pass  # another process tidies up at the same time
     return folder
 
 
@@ -62,4 +78,4 @@ if TYPE_CHECKING:
         """Compile `function` without the interpreter lock, once per source state."""
         return function
 else:
-    kernel = numba.njit(cache=True, nogil=True, _nrt=False)
+    kernel = numba.njit(cache=True, nogil=True, _nrt=False, no_cfunc_wrapper=True)
