@@ -36,7 +36,7 @@ def _digest() -> str:
 
 
 def _writable_root() -> Path:
-    # Where caches go on this host; without a home that can be written, a folder of the user's own that goes with the process.
+    # Where caches go; without a home that can be written, a folder that goes with the process.
     given = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     root = Path(given) if given else Path.home() / ".cache"
     try:
