@@ -29,6 +29,20 @@ _CHECKPOINT_SHARE = 0.05  # of the time, at most
 
 
 @dataclass
+class Recorded:
+    """What a finished capture holds; sizes in bytes, times in seconds."""
+
+    n_spaces: int
+    n_pages: int  # that hold a frame, a zero page or a place in swap at the last look
+    n_contents: int
+    n_events: int
+    size: int  # of the trace's files
+    cpu_share: float  # of one CPU, over the whole capture
+    reading_share: float  # of the time
+    checkpoint_share: float  # of the time
+
+
+@dataclass
 class Progress:
     """How far a capture is, for whoever shows it."""
 
@@ -79,11 +93,29 @@ class Session:
         self._cpu_begin = time.process_time()
         self._checkpoint_s = 0.0
         self._n_checkpoints = 0
+        self._first_s = 0.0
+        self._wall_begin = self._published = time.monotonic()
+        self._cpu_s = 0.0
+        self._n_contents = 0
         self._interrupted = threading.Event()
 
     def interrupt(self) -> None:
         """End the capture in order, soon; may be called from a signal handler or another thread."""
         self._interrupted.set()
+
+    def recorded(self) -> Recorded:
+        """Return what the trace that was published last holds."""
+        elapsed = max(1e-9, self._published - self._wall_begin)
+        return Recorded(
+            len(self._sources),
+            sum(w.n_pages for w in self._watched),
+            self._n_contents,
+            self._recorder.n_events,
+            sum(file.stat().st_size for file in self._options.output.iterdir()),
+            self._cpu_s / elapsed,
+            self._reading_s / elapsed,
+            self._checkpoint_s / elapsed,
+        )
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
         """Record until the end and publish the trace; returns the manifest's `capture`.
@@ -223,6 +255,9 @@ class Session:
             replace=self._n_checkpoints > 1,
             level=9 if complete else 1,
         )
+        self._published = time.monotonic()
+        self._cpu_s = time.process_time() - self._cpu_begin
+        self._n_contents = len(store)
         return capture
 
     def _counts(self, stopper: Stopper) -> dict[str, Any]:

@@ -111,6 +111,11 @@ class Watched:
         return len(self._mappings)
 
     @property
+    def n_pages(self) -> int:
+        """How many pages were not absent at the last look at which the process ran."""
+        return len(self._pages.page)
+
+    @property
     def ended(self) -> bool:
         """Whether the process has ended."""
         return self._ends_within(0)

@@ -13,7 +13,7 @@ from ksmbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ksmbench.capture.session import Progress
+    from ksmbench.capture.session import Progress, Recorded
 
 
 def _progress(duration: float | None) -> "Callable[[Progress], None] | None":
@@ -30,6 +30,20 @@ def _progress(duration: float | None) -> "Callable[[Progress], None] | None":
         )
 
     return show
+
+
+def _table(recorded: "Recorded") -> str:
+    rows = [
+        ("spaces", f"{recorded.n_spaces:,}"),
+        ("pages at the last look", f"{recorded.n_pages:,}"),
+        ("distinct contents", f"{recorded.n_contents:,}"),
+        ("events", f"{recorded.n_events:,}"),
+        ("size of the trace", f"{recorded.size / 2**20:,.2f} MiB"),
+        ("CPU time of the capture", f"{100 * recorded.cpu_share:.1f} % of one CPU"),
+        ("time spent reading", f"{100 * recorded.reading_share:.1f} %"),
+        ("time spent on checkpoints", f"{100 * recorded.checkpoint_share:.1f} %"),
+    ]
+    return "\n".join(f"  {name:<26}{value}" for name, value in rows)
 
 
 def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
@@ -115,3 +129,4 @@ def capture(
             click.echo(err=True)
     end_ns, reason = facts["end"]["time_ns"], facts["end"]["reason"]
     click.echo(f"{output}: {end_ns / 1e9:.1f} s of {len(sources)} recorded in {facts['looks']} looks; ended: {reason}")
+    click.echo(_table(session.recorded()))
