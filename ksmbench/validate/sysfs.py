@@ -1,10 +1,9 @@
 """The running kernel's KSM: its settings, its counters, and one batch of ksmd at a time.
 
-KSM is one thing per machine. `KsmSession` holds it alone (a lock file), starts from nothing merged, and puts every
-setting back when it ends, also after a failure or a signal.
+KSM is one thing per machine. `KsmSession` holds it alone (`ksmbench.validate.lock`), starts from nothing merged, and
+puts every setting back when it ends, also after a failure or a signal; after a kill the next session does.
 """
 
-import fcntl
 import os
 import signal
 import time
@@ -12,9 +11,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from ksmbench.errors import KsmbenchError
+from ksmbench.validate.lock import erase, is_taken, record, recorded, take_lock
 
 ROOT = Path("/sys/kernel/mm/ksm")
-LOCK = Path("/run/lock/ksmbench.lock")
 # Every setting that a session touches, with the value it has unless told otherwise: the kernel's default.
 SETTINGS: dict[str, int | str] = {
     "advisor_mode": "none",
@@ -47,6 +46,7 @@ _SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks", "ksm_zero_pages",
 _SLEEPS = (4_000_000_000, 4_000_000_001)
 _PATIENCE_S = 600.0
 _RESTORE_S = 10.0
+_IN_USE = "KSM is in use on this host (run is 1); stop it with: echo 0 > /sys/kernel/mm/ksm/run"
 
 
 def why_not() -> str | None:
@@ -59,6 +59,8 @@ def why_not() -> str | None:
         return "this kernel's KSM is older than 6.7 (no smart_scan)"
     if _ksmd_pid() is None:
         return "ksmd is not visible in /proc"
+    if read("run") == "1" and not is_taken():
+        return _IN_USE
     return None
 
 
@@ -100,6 +102,30 @@ def _stored(name: str, value: str) -> bool:
     return True
 
 
+def _settings_found() -> dict[str, str]:
+    found = {name: read(name) for name in SETTINGS if (ROOT / name).exists()}
+    if "advisor_mode" in found:
+        found["advisor_mode"] = found["advisor_mode"].split("[")[1].split("]")[0]
+    return found | {"run": read("run")}
+
+
+def _unmerge() -> None:
+    store("run", 0)
+    store("run", 2)
+    store("run", 0)
+
+
+def _put_back(settings: dict[str, str]) -> None:
+    # The processes of a session that was killed may take a moment to end.
+    refused = dict(settings)
+    deadline = time.monotonic() + _RESTORE_S
+    while refused and time.monotonic() < deadline:
+        _unmerge()
+        refused = {name: value for name, value in refused.items() if not _stored(name, value)}
+    if refused:
+        raise KsmbenchError(f"KSM did not take its old settings back: {refused}; store them by hand")
+
+
 class KsmSession:
     """Sole use of the kernel's KSM, stepped batch by batch; a context manager."""
 
@@ -117,12 +143,22 @@ class KsmSession:
         pid = _ksmd_pid()
         self._status = Path(f"/proc/{pid}/status")
         self._schedstat = Path(f"/proc/{pid}/schedstat")
-        LOCK.parent.mkdir(exist_ok=True)
-        self._lock = LOCK.open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        if read("run") == "1":
+        self._lock = take_lock()
+        try:
+            self._begin()
+        except BaseException:
             self._lock.close()
-            raise KsmbenchError("KSM is in use on this host (run is 1); stop it with: echo 0 > /sys/kernel/mm/ksm/run")
+            raise
+        return self
+
+    def _begin(self) -> None:
+        left_behind = recorded(self._lock)
+        if left_behind:
+            _put_back(left_behind)
+        elif read("run") == "1":
+            raise KsmbenchError(_IN_USE)
+        self._saved = _settings_found()
+        record(self._lock, self._saved)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._handlers[number] = signal.signal(number, _stop)
         try:
@@ -130,14 +166,9 @@ class KsmSession:
         except BaseException:
             self._restore()
             raise
-        return self
 
     def _prepare(self) -> None:
-        self._saved = {name: read(name) for name in SETTINGS if (ROOT / name).exists()}
-        self._saved["advisor_mode"] = self._saved.get("advisor_mode", "[none]").split("[")[1].split("]")[0]
-        store("run", 0)
-        store("run", 2)
-        store("run", 0)
+        _unmerge()
         left = {name: value for name in _NOTHING_LEFT if (value := int(read(name)))}
         if left:
             raise KsmbenchError(f"KSM still holds {left}; another process uses it, end that first")
@@ -154,16 +185,9 @@ class KsmSession:
         self._restore()
 
     def _restore(self) -> None:
-        refused = dict(self._saved)
-        deadline = time.monotonic() + _RESTORE_S
         try:
-            while refused and time.monotonic() < deadline:
-                store("run", 0)
-                store("run", 2)
-                store("run", 0)
-                refused = {name: value for name, value in refused.items() if not _stored(name, value)}
-            if refused:
-                raise KsmbenchError(f"KSM did not take its old settings back: {refused}; store them by hand")
+            _put_back(self._saved)
+            erase(self._lock)
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]

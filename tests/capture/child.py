@@ -18,7 +18,7 @@ from ksmbench.capture.session import Session
 from ksmbench.capture.sources import find_processes
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
-from ksmbench.validate.sysfs import LOCK
+from ksmbench.validate.lock import LOCK
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 REGION = 64  # pages

@@ -7,11 +7,11 @@ import pytest
 
 from ksmbench.trace.columns import Trace
 from ksmbench.validate.kernel import play_on_kernel
-from ksmbench.validate.sysfs import why_not
 from tests.kernel.campaign import differences, engine
+from tests.kernel.needs import needs_kernel
 from tests.kernel.scenarios import huge_scenario, random_scenario
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"not played on the kernel: {why_not()}")
+pytestmark = needs_kernel
 
 
 def agree(trace: Trace, settings: dict[str, int], n_batches: int) -> None:

@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
-import pytest
-
 from ksmbench.trace.store import open_trace
 from ksmbench.validate.kernel import play_on_kernel
-from ksmbench.validate.sysfs import why_not
 from tests.kernel.campaign import differences, engine
+from tests.kernel.needs import needs_kernel
 from tests.kernel.shipped import squeezed
 
 TRACES = Path(__file__).parents[2] / "traces"
 N_BATCHES = 200
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"not played on the kernel: {why_not()}")
+pytestmark = needs_kernel
 
 
 def test_the_idle_guests_give_the_kernels_counters() -> None:
