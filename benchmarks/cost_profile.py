@@ -16,8 +16,8 @@ import numpy.typing as npt
 from ksmbench.engine.counters import SAMPLED
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.schema import Advice, Kind
+from ksmbench.validate.agreement import replay_batches
 from ksmbench.validate.kernel import play_on_kernel
-from tests.kernel.campaign import engine
 
 COUNTED = ("pages_scanned", "pages_skipped", "checksums", "comparisons", "compared_bytes", "merges")
 PRICES = ("batch_ns", "scanned_ns", "skipped_ns", "checksum_ns", "comparison_ns", "compared_kib_ns", "merge_ns")
@@ -90,7 +90,7 @@ def main() -> int:
     """Print the profile as JSON, and how well it explains each workload."""
     works, times, names = [], [], []
     for name, trace, settings, n_batches in workloads():
-        rows, _ = engine(trace, n_batches, settings)
+        rows = replay_batches(trace, "ksm-6.18", settings, n_batches=n_batches).samples
         played = play_on_kernel(trace, n_batches=n_batches, **settings)
         counts = np.diff(rows.select(COUNTED).to_numpy().astype(float), axis=0, prepend=0.0)
         counts[:, COUNTED.index("compared_bytes")] /= 1024

@@ -9,6 +9,7 @@ stable one, which is empty, and the unstable one, which holds all pages before i
 
 import argparse
 import mmap
+import os
 import sys
 import time
 
@@ -29,10 +30,15 @@ SETTINGS = {"pages_to_scan": 100_000_000, "smart_scan": 0}
 N_SCANS = 4
 
 
-def random_pages(n: int) -> tuple[mmap.mmap, Contents]:
-    """`n` distinct random pages after the zero page, in the order of their bytes, and what a trace says of them."""
+def random_pages(n: int) -> tuple[int, Contents]:
+    """`n` distinct random pages after the zero page, in the order of their bytes, and what a trace says of them.
+
+    The pages are in a file in memory, whose descriptor is returned.
+    """
     rng = np.random.default_rng(7)
-    memory = mmap.mmap(-1, (n + 1) * mmap.PAGESIZE)
+    file = os.memfd_create("pages")
+    os.ftruncate(file, (n + 1) * mmap.PAGESIZE)
+    memory = mmap.mmap(file, (n + 1) * mmap.PAGESIZE)
     pages = np.frombuffer(memory, np.uint64).reshape(n + 1, -1)
     for start in range(1, n + 1, 8192):
         part = pages[start : start + 8192]
@@ -46,7 +52,7 @@ def random_pages(n: int) -> tuple[mmap.mmap, Contents]:
     lcp[:2] = 0
     if n and int(keys[0]) >> 56 == 0:
         lcp[1] = next(i for i in range(8) if int(keys[0]) >> (56 - 8 * i))
-    return memory, Contents(np.ascontiguousarray(lcp, np.uint16), np.arange(n + 1, dtype=np.uint32))
+    return file, Contents(np.ascontiguousarray(lcp, np.uint16), np.arange(n + 1, dtype=np.uint32))
 
 
 def one_process(contents: Contents) -> Trace:
@@ -86,11 +92,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=500_000)
     n = parser.parse_args().pages
-    memory, contents = random_pages(n)
+    file, contents = random_pages(n)
     trace = one_process(contents)
     engine_replay(one_process(Contents(contents.lcp[:100], contents.checksum[:100])), 1)  # compile
     before = engine_scan(trace)
-    played = play_on_kernel(trace, n_batches=1 + N_SCANS, pages=memory, **SETTINGS)
+    played = play_on_kernel(trace, n_batches=1 + N_SCANS, pages=file, **SETTINGS)
     after = engine_scan(trace)
     ksmd = float(np.mean(played.ksmd_cpu_ns[1:])) / n
     engine = (before + after) / 2 / n * 1e9

@@ -1,7 +1,7 @@
 """The small C programs of this package, built when they are first needed.
 
-Each is one source file that needs only the C library, linked statically so that it runs alone in an initramfs as well.
-A program lies in the cache folder under a digest of its source, so that an edit builds it anew.
+Each is one source file, or a folder of them, that needs only the C library, linked statically so that it runs alone in
+an initramfs as well. A program lies in the cache folder under a digest of its sources, so that an edit builds it anew.
 """
 
 import hashlib
@@ -33,9 +33,12 @@ def cache_folder(name: str) -> Path:
 
 
 def built(source: Path) -> Path:
-    """The static program made of the C file `source`; compiled at the first call."""
-    digest = hashlib.blake2b(source.read_bytes() + " ".join(_FLAGS).encode(), digest_size=8).hexdigest()
-    program = cache_folder("programs") / f"{source.stem}-{digest}"
+    """The static program made of `source`, a C file or a folder of C files; compiled at the first call."""
+    sources = sorted(source.glob("*.[ch]")) if source.is_dir() else [source]
+    digest = hashlib.blake2b(" ".join(_FLAGS).encode(), digest_size=8)
+    for file in sources:
+        digest.update(file.read_bytes())
+    program = cache_folder("programs") / f"{source.stem}-{digest.hexdigest()}"
     if program.exists():
         return program
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -43,10 +46,11 @@ def built(source: Path) -> Path:
         raise KsmbenchError(
             f"{source.name} has to be compiled and there is no C compiler: apt-get install gcc libc6-dev"
         )
+    files = [str(file) for file in sources if file.suffix == ".c"]
     # Built under another name and renamed: two that build at once do not run each other's half.
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
         part = Path(folder) / program.name
-        ran = subprocess.run([compiler, *_FLAGS, "-o", str(part), str(source)], capture_output=True, text=True)
+        ran = subprocess.run([compiler, *_FLAGS, "-o", str(part), *files], capture_output=True, text=True)
         if ran.returncode != 0:
             reason = (ran.stderr.strip().splitlines() or ["no message"])[0]
             raise KsmbenchError(f"{compiler} could not compile {source}: {reason}")

@@ -7,78 +7,28 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-import numpy as np
-import polars as pl
-
-from ksmbench import designs
-from ksmbench.designs.ksm import DESIGN
-from ksmbench.engine.counters import SAMPLED
-from ksmbench.engine.drive import Timing
-from ksmbench.engine.plan import make_plan
+from ksmbench.errors import KsmbenchError
 from ksmbench.trace.columns import Trace
-from ksmbench.trace.schema import Kind
-from ksmbench.validate.kernel import Played, play_on_kernel
-from ksmbench.validate.player import PLAYABLE
-from tests.kernel.scenarios import BATCH_NS, huge_scenario, random_scenario
+from ksmbench.validate.agreement import agree
+from ksmbench.validate.script import check_playable
+from tests.kernel.scenarios import huge_scenario, random_scenario
 from tests.naive.directed import directed
 from tests.naive.directed_rare import directed_rare
 
-SPACE_COLUMNS = ("ksm_rmap_items", "ksm_merging_pages", "ksm_zero_pages")
 
-
-def engine(trace: Trace, n_batches: int, settings: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The engine's rows for the same batches, and those of the spaces."""
-    plan = make_plan(trace)
-    timing = Timing(
-        start_ns=plan.start_ns,
-        until_ns=plan.start_ns + (n_batches - 1) * BATCH_NS,
-        every_batch=True,
-        with_spaces=True,
-    )
-    record = DESIGN.run(trace, plan, designs.complete_settings(DESIGN, settings), timing, check=True)
-    assert not record.wrong, record.wrong
-    rows = pl.DataFrame(record.rows, schema=["time_ns", *SAMPLED], orient="row")
-    spaces = pl.DataFrame(record.spaces, schema=["time_ns", "space", *SPACE_COLUMNS], orient="row")
-    return rows, spaces
-
-
-def differences(played: Played, rows: pl.DataFrame, spaces: pl.DataFrame) -> tuple[int, list[str]]:
-    """Values compared, and a sentence per batch that differs."""
-    found: list[str] = []
-    if len(rows) != len(played.samples):
-        found.append(f"{len(rows)} batches in the engine, {len(played.samples)} in the kernel")
-    n = min(len(rows), len(played.samples))
-    columns = [name for name in played.samples.columns if name in rows.columns]
-    for batch in range(n):
-        ours, theirs = rows.row(batch, named=True), played.samples.row(batch, named=True)
-        wrong = [f"{name} {ours[name]} (kernel {theirs[name]})" for name in columns if ours[name] != theirs[name]]
-        if wrong:
-            found.append(f"batch {batch}: {', '.join(wrong)}")
-    theirs = played.spaces.with_columns(pl.col("space").cast(pl.Int64)).rows()
-    ours = spaces.rows()
-    found += [f"space row {mine}, kernel {other}" for mine, other in zip(ours, theirs, strict=False) if mine != other]
-    if len(ours) != len(theirs):
-        found.append(f"{len(ours)} space rows in the engine, {len(theirs)} in the kernel")
-    return n * len(columns) + 3 * len(theirs), found
-
-
-def _steppable(trace: Trace, n_batches: int, settings: dict[str, int]) -> bool:
-    """Whether real processes can play it, and ksmd never idles nor has its sleep changed, so that it can be stepped."""
-    events = trace.events
-    tunes = {trace.names[events.name[row]] for row in np.flatnonzero(events.kind == Kind.TUNE)}
-    kinds = {Kind(kind) for kind in np.unique(events.kind)}
-    if not kinds <= PLAYABLE or tunes & {"run", "sleep_millisecs"} or "sleep_millisecs" in settings:
+def _is_playable(trace: Trace) -> bool:
+    try:
+        check_playable(trace)
+    except KsmbenchError:
         return False
-    return len(engine(trace, n_batches, settings)[0]) == n_batches
+    return True
 
 
 def directed_scenarios() -> Iterator[tuple[str, Trace, dict[str, int], int]]:
-    """Those of `tests.naive.directed` that can be stepped."""
+    """Those of `tests.naive.directed` that processes can play."""
     for name, trace, settings in [*directed(), *directed_rare()]:
-        times = trace.events.time_ns
-        n_batches = int(times[-1] - times[0]) // BATCH_NS + 1
-        if _steppable(trace, n_batches, settings):
-            yield name, trace, settings, n_batches
+        if _is_playable(trace):
+            yield name, trace, settings, 0
 
 
 def main() -> int:
@@ -95,15 +45,17 @@ def main() -> int:
     scenarios = directed_scenarios() if options.directed else ((f"seed {seed}", *make(seed)) for seed in seeds)
     totals = {"scenarios": 0, "batches": 0, "values": 0, "scenarios that differ": 0}
     for name, trace, settings, n_batches in scenarios:
-        rows, spaces = engine(trace, n_batches, settings)
-        played = play_on_kernel(trace, n_batches=n_batches, frames=options.frames, **settings)
-        values, found = differences(played, rows, spaces)
+        try:
+            result = agree(trace, settings, n_batches=n_batches, frames=options.frames)
+        except KsmbenchError as error:
+            print(f"{name} {settings}: {error}", flush=True)
+            continue
         totals["scenarios"] += 1
-        totals["batches"] += n_batches
-        totals["values"] += values
-        if found:
+        totals["batches"] += len(result.ours.samples)
+        totals["values"] += sum(tally.batches for tally in result.tallies.values())
+        if result.differs:
             totals["scenarios that differ"] += 1
-            print(f"{name} {settings}: {len(found)} differences, first: {found[0]}", flush=True)
+            print(f"{name} {settings}: first difference: {result.first}", flush=True)
     print(", ".join(f"{value:,} {name}" for name, value in totals.items()))
     return int(totals["scenarios that differ"] > 0)
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import open_trace
-from ksmbench.validate.kernel import play_on_kernel
-from tests.kernel.campaign import differences, engine
+from ksmbench.validate.agreement import agree
 from tests.kernel.scenarios import BATCH_NS
 
 
@@ -42,15 +41,10 @@ def main() -> int:
     trace = squeezed(open_trace(options.trace), options.batches)
     settings = {"pages_to_scan": options.pages_to_scan, "use_zero_pages": options.use_zero_pages}
     settings |= {"stable_node_chains_prune_millisecs": 0}
-    rows, spaces = engine(trace, options.batches, settings)
-    played = play_on_kernel(trace, n_batches=options.batches, frames=options.frames, **settings)
-    values, found = differences(played, rows, spaces)
-    for line in found[:5]:
-        print(line)
-    print(
-        f"{options.batches} batches, {values:,} values, {len(found)} differences; at the end {rows.row(-1, named=True)}"
-    )
-    return int(bool(found))
+    result = agree(trace, settings, n_batches=options.batches, frames=options.frames)
+    end = result.ours.samples.row(-1, named=True)
+    print(f"{options.batches} batches, {result.first or 'no difference'}; at the end {end}")
+    return int(result.differs)
 
 
 if __name__ == "__main__":

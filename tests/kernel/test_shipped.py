@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from ksmbench.trace.store import open_trace
-from ksmbench.validate.kernel import play_on_kernel
-from tests.kernel.campaign import differences, engine
+from ksmbench.validate.agreement import agree
 from tests.kernel.needs import needs_kernel
 from tests.kernel.shipped import squeezed
 
@@ -17,8 +16,6 @@ pytestmark = needs_kernel
 def test_the_idle_guests_give_the_kernels_counters() -> None:
     trace = squeezed(open_trace(TRACES / "debian-idle-x4"), N_BATCHES)
     settings = {"pages_to_scan": 3000, "stable_node_chains_prune_millisecs": 0}
-    rows, spaces = engine(trace, N_BATCHES, settings)
-    played = play_on_kernel(trace, n_batches=N_BATCHES, **settings)
-    _, found = differences(played, rows, spaces)
-    assert found == []
-    assert rows["pages_sharing"][-1] > 10_000
+    result = agree(trace, settings, n_batches=N_BATCHES)
+    assert result.first is None
+    assert result.ours.samples["pages_sharing"][-1] > 10_000
