@@ -69,8 +69,7 @@ def _is_qemu(pid: int, words: Sequence[str]) -> bool:
     if not words:
         return False
     try:
-        # An upgrade of the package leaves running guests with a program that is "(deleted)".
-        program = os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except OSError:
         program = os.path.basename(words[0])
     return program.startswith("qemu-system-") or program in ("qemu-kvm", "kvm")

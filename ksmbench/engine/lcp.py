@@ -44,11 +44,11 @@ def _fill_near(lcp: npt.NDArray[np.uint16], near: npt.NDArray[np.int32]) -> None
             if lcp[row] < shared:
                 first = row
             near[row * 2 * NEAR + place] = first
-        last = n
+        last = n - 1
         for row in range(n - 1, -1, -1):
             near[row * 2 * NEAR + place + 1] = last
             if lcp[row] < shared:
-                last = row
+                last = row - 1
 
 
 def add_prefixes(machine: Machine, lcp: npt.NDArray[np.uint16]) -> None:
@@ -102,8 +102,8 @@ def _trailing_zeros(word: Integer) -> Integer:
 def _in_block(m: Vector, first: Integer, last: Integer) -> Integer:
     # Minimum of lcp[first .. last], both in one block: the lowest survivor of the stack at or after `first`.
     start = last & ~(BLOCK - 1)
-    stack = (np.int64(u32(m, LCP_MASK)[last]) >> (first - start)) << (first - start)
-    return np.int64(u16(m, LCP)[start + _trailing_zeros(stack)])
+    stack = (u32(m, LCP_MASK)[last] >> (first - start)) << (first - start)
+    return u16(m, LCP)[start + _trailing_zeros(stack)]
 
 
 @kernel
@@ -122,12 +122,12 @@ def _far(m: Vector, a: Integer, b: Integer) -> Integer:
     between = last_block - first_block - 1
     if between > 0 and least > 0:
         log2, blocks = u8(m, LCP_LOG2), u16(m, LCP_BLOCKS)
-        level = np.int64(log2[between])
+        level = log2[between]
         row = level * (len(log2) - 1)
         least = min(
             least,
-            np.int64(blocks[row + first_block + 1]),
-            np.int64(blocks[row + last_block - (1 << level)]),
+            blocks[row + first_block + 1],
+            blocks[row + last_block - (1 << level)],
         )
     return 1 + least
 
@@ -140,8 +140,13 @@ def compared_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
     """
     near = i32(m, LCP_NEAR)
     place = a * 2 * NEAR
-    for shared in range(NEAR):
-        # One test for both sides: on which of them `b` lies cannot be predicted, that it is outside can be.
-        if ((b - near[place + 2 * shared]) | (near[place + 2 * shared + 1] - 1 - b)) < 0:
-            return 1 + shared
-    return _far(m, a, b)
+    if ((b - near[place + 6]) | (near[place + 7] - b)) >= 0:
+        return _far(m, a, b)
+    # Without branches, as which of the neighbourhoods `b` is in cannot be predicted: outside of one the sign is set,
+    # and the shift gives -1.
+    return (
+        NEAR
+        + (((b - near[place + 0]) | (near[place + 1] - b)) >> 63)
+        + (((b - near[place + 2]) | (near[place + 3] - b)) >> 63)
+        + (((b - near[place + 4]) | (near[place + 5] - b)) >> 63)
+    )

@@ -3,25 +3,19 @@
 It begins with the counters, goes on with scalars, and ends with the places of the columns: address and length of one
 array each. A kernel takes `m` and numbers, and asks for the columns it needs: `frame = i32(m, FRAME)`. Passing named
 tuples of arrays to every function instead was measured at 60 s of compiling and three times the time per page: numba
-passes each array as seven values. Columns carry their lengths, so bounds checks work; with the JIT off they are
-ordinary arrays. `Machine` owns the arrays and keeps them alive.
+passes each array as seven values. Columns (`ksmbench.engine.columns`) carry their lengths, so bounds checks work.
+`Machine` owns the arrays and keeps them alive.
 """
 
 import ctypes
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
-from numba import types
-from numba.extending import intrinsic
-from numba.np import arrayobj
 
+from ksmbench.engine.columns import Integers, column_reader
 from ksmbench.engine.counters import N_COUNTERS
 from ksmbench.engine.jit import numba_config
-
-make_array: Any = arrayobj.make_array
-populate_array: Any = arrayobj.populate_array
 
 Vector = Any  # int64 [N_VECTOR]: counters, scalars, places of columns
 
@@ -131,54 +125,27 @@ def _place(m: Vector, column: int, dtype: type[Any]) -> npt.NDArray[Any]:
     return column_now
 
 
-def _column_reader(dtype: type[Any], width: int = 1) -> Any:
-    # What turns (m, column) into an array: [n] or, with `width` above 1, [n, width].
-    if numba_config.DISABLE_JIT:
+def _reader(dtype: type[Any], width: int = 1) -> Any:
+    # What turns (m, column) into a column: [n] or, with `width` above 1, [n, width].
+    if not numba_config.DISABLE_JIT:
+        return column_reader(dtype, width, N_SCALARS)
 
-        def read(m: Vector, column: int) -> npt.NDArray[Any]:
-            found = _place(m, column, dtype)
-            return found if width == 1 else found.reshape(-1, width)
+    def read(m: Vector, column: int) -> Any:
+        found = _place(m, column, dtype)
+        if dtype is np.float64:
+            return found
+        return Integers(found if width == 1 else found.reshape(-1, width))
 
-        return read
-
-    item = numba.from_dtype(np.dtype(dtype))
-    array_type = types.Array(item, 1 if width == 1 else 2, "C")
-    size = np.dtype(dtype).itemsize
-
-    @intrinsic
-    def column_reader(typing: Any, m: Any, column: Any) -> Any:
-        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            vector = make_array(signature.args[0])(context, builder, arguments[0])
-            word = arguments[1].type
-            place = builder.add(builder.mul(arguments[1], word(2)), word(N_SCALARS))
-            address = builder.load(builder.gep(vector.data, [place]))
-            length = builder.load(builder.gep(vector.data, [builder.add(place, word(1))]))
-            result = make_array(array_type)(context, builder)
-            shape, strides = [length], [word(size)]
-            if width > 1:
-                shape, strides = [builder.udiv(length, word(width)), word(width)], [word(size * width), word(size)]
-            populate_array(
-                result,
-                data=builder.inttoptr(address, result.data.type),
-                shape=shape,
-                strides=strides,
-                itemsize=word(size),
-                meminfo=None,
-            )
-            return result._getvalue()
-
-        return array_type(m, types.int64), build
-
-    return column_reader
+    return read
 
 
-i32 = _column_reader(np.int32)
-i64 = _column_reader(np.int64)
-u8 = _column_reader(np.uint8)
-u16 = _column_reader(np.uint16)
-u32 = _column_reader(np.uint32)
-f64 = _column_reader(np.float64)
-tree_rows = _column_reader(np.int32, 4)
+i32 = _reader(np.int32)
+i64 = _reader(np.int64)
+u8 = _reader(np.uint8)
+u16 = _reader(np.uint16)
+u32 = _reader(np.uint32)
+f64 = _reader(np.float64)
+tree_rows = _reader(np.int32, 4)
 
 
 class Machine:

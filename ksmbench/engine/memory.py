@@ -104,20 +104,20 @@ def count_frame(m: Vector, f: Integer, sign: Integer) -> None:
     """
     if len(i32(m, REFS)) == 0 or i32(m, MAPCOUNT)[f] == 0:
         return
-    plain = np.int64(i32(m, PLAIN)[f])
+    plain = i32(m, PLAIN)[f]
     mergeable = i32(m, MAPCOUNT)[f] - plain
-    content = np.int64(i32(m, CONTENT)[f])
+    content = i32(m, CONTENT)[f]
     if plain > 0:
         m[PLAIN_FRAMES] += sign
     if mergeable > 0:
-        before = np.int64(i32(m, REFS)[content])
+        before = i32(m, REFS)[content]
         after = before + sign * mergeable
         i32(m, REFS)[content] = after
         if content != 0:
             m[DISTINCT] += int(after > 0) - int(before > 0)
             m[SHARED_CONTENTS] += int(after > 1) - int(before > 1)
             if plain > 0:
-                before = np.int64(i32(m, MIXED)[content])
+                before = i32(m, MIXED)[content]
                 i32(m, MIXED)[content] = before + sign
                 m[MIXED_CONTENTS] += int(before + sign > 0) - int(before > 0)
 
@@ -127,7 +127,7 @@ def new_frame(m: Vector, content: Integer, numa: Integer) -> Integer:
     """A frame with this content that nothing maps yet."""
     if m[FREE_TOP] > 0:
         m[FREE_TOP] -= 1
-        f = np.int64(i32(m, FREE)[m[FREE_TOP]])
+        f = i32(m, FREE)[m[FREE_TOP]]
     else:
         f = m[NEXT_FRAME]
         m[NEXT_FRAME] += 1
@@ -160,7 +160,7 @@ def map_frame(m: Vector, e: Integer, f: Integer) -> None:
 @kernel
 def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Make `e` absent; a frame that nothing maps any more is freed, and its stable node is stale."""
-    f = np.int64(i32(m, FRAME)[e])
+    f = i32(m, FRAME)[e]
     if f == ABSENT:
         return
     i32(m, FRAME)[e] = ABSENT
@@ -173,7 +173,7 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
     i32(m, MAPCOUNT)[f] -= 1
     if len(i32(m, PLAIN)) > 0 and not u8(m, FLAGS)[e] & MERGEABLE:
         i32(m, PLAIN)[f] -= 1
-    node = np.int64(i32(m, NODE)[f])
+    node = i32(m, NODE)[f]
     if node != ZEROED:
         m[Counter.PAGES_ANON] -= 1
     if i32(m, MAPCOUNT)[f] == 0:
@@ -192,23 +192,23 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
 @kernel
 def is_ksm(m: Vector, f: Integer) -> Integer:
     """Whether frame `f` is the design's merged frame."""
-    node = np.int64(i32(m, NODE)[f])
+    node = i32(m, NODE)[f]
     return node >= 0 or node == KSM_WITHOUT_NODE
 
 
 @kernel
 def billable_content(m: Vector, e: Integer) -> Integer:
     """The content of the present anonymous page at `e` in a mergeable mapping, or -1."""
-    content = np.int64(tree_rows(m, ROWS)[e, KEY])
+    content = tree_rows(m, ROWS)[e, KEY]
     if content == 0 and i32(m, NODE)[i32(m, FRAME)[e]] == ZEROED:
         return -1
-    return np.int64(content)
+    return content
 
 
 @kernel
 def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Integer) -> None:
     """A write fault and its bytes: a frame of one's own is written in place, any other is copied."""
-    f = np.int64(i32(m, FRAME)[e])
+    f = i32(m, FRAME)[e]
     if f >= 0:
         if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1:
             count_frame(m, f, _OUT)
@@ -226,19 +226,19 @@ def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Inte
 @kernel
 def touch_entry(m: Vector, mm: Integer, e: Integer, numa: Integer) -> None:
     """A write of the bytes that are there; an absent page is filled with zeroes."""
-    f = np.int64(i32(m, FRAME)[e])
-    write_entry(m, mm, e, np.int64(i32(m, CONTENT)[f]) if f >= 0 else _ZERO, numa)
+    f = i32(m, FRAME)[e]
+    write_entry(m, mm, e, i32(m, CONTENT)[f] if f >= 0 else _ZERO, numa)
 
 
 @kernel
 def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Unshare a merged page: `e` gets a frame of its own with the same content."""
-    f = np.int64(i32(m, FRAME)[e])
+    f = i32(m, FRAME)[e]
     if f == KSM_ZERO:
         unmap_entry(m, mm, e)
         map_frame(m, e, new_frame(m, _ZERO, _ZERO))
     elif f >= 0 and is_ksm(m, f):
-        write_entry(m, mm, e, np.int64(i32(m, CONTENT)[f]), np.int64(u8(m, NUMA)[f]))
+        write_entry(m, mm, e, i32(m, CONTENT)[f], u8(m, NUMA)[f])
 
 
 @kernel
@@ -247,7 +247,7 @@ def set_mergeable(m: Vector, mm: Integer, e: Integer, on: Integer) -> Integer:
     is_on = (u8(m, FLAGS)[e] & MERGEABLE) != 0
     if is_on == (on != 0):
         return False
-    f = np.int64(i32(m, FRAME)[e])
+    f = i32(m, FRAME)[e]
     u8(m, FLAGS)[e] ^= MERGEABLE
     if f >= 0:
         count_frame(m, f, _OUT)
@@ -281,7 +281,7 @@ def replace_by_zero(m: Vector, mm: Integer, e: Integer) -> None:
 def split_folio(m: Vector, folio: Integer) -> None:
     """Split a huge frame; its zero-filled parts vanish, as the kernel maps the zero page in their place."""
     for place in range(FOLIO_PAGES):
-        f = np.int64(i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place])
+        f = i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place]
         if i32(m, FOLIO)[f] != folio or i32(m, MAPCOUNT)[f] == 0:
             continue
         i32(m, FOLIO)[f] = NO_FOLIO
@@ -299,8 +299,8 @@ def make_folio(m: Vector, mm: Integer, first: Integer, numa: Integer) -> None:
     for place in range(FOLIO_PAGES):
         e = first + place
         break_entry(m, mm, e)
-        f = np.int64(i32(m, FRAME)[e])
-        content = np.int64(i32(m, CONTENT)[f]) if f >= 0 else _ZERO
+        f = i32(m, FRAME)[e]
+        content = i32(m, CONTENT)[f] if f >= 0 else _ZERO
         unmap_entry(m, mm, e)
         f = new_frame(m, content, numa)
         i32(m, FOLIO)[f] = folio

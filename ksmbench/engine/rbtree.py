@@ -36,7 +36,7 @@ def make_rows(n: int) -> npt.NDArray[np.int32]:
 @kernel
 def parent_of(rows: Rows, node: Integer) -> Integer:
     """The parent of `node`, or NULL."""
-    return np.int64(rows[node, UP] >> 1)
+    return rows[node, UP] >> 1
 
 
 @kernel
@@ -71,8 +71,8 @@ def _put_below(rows: Rows, roots: Roots, tree: Integer, above: Integer, old: Int
 def _rotate(rows: Rows, roots: Roots, tree: Integer, x: Integer, side: Integer) -> None:
     # x goes down to `side` (LEFT or RIGHT), its child on the other side comes up.
     other = LEFT + RIGHT - side
-    y = np.int64(rows[x, other])
-    middle = np.int64(rows[y, side])
+    y = rows[x, other]
+    middle = rows[y, side]
     rows[x, other] = middle
     if middle >= 0:
         _set_parent(rows, middle, x)
@@ -94,16 +94,16 @@ def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Intege
     z = node
     up = above
     while up >= 0 and (rows[up, UP] & 1) == RED:
-        top = np.int64(rows[up, UP] >> 1)
+        top = rows[up, UP] >> 1
         near = LEFT if rows[top, LEFT] == up else RIGHT
         far = LEFT + RIGHT - near
-        uncle = np.int64(rows[top, far])
+        uncle = rows[top, far]
         if uncle >= 0 and (rows[uncle, UP] & 1) == RED:
             _set_color(rows, up, BLACK)
             _set_color(rows, uncle, BLACK)
             _set_color(rows, top, RED)
             z = top
-            up = np.int64(rows[z, UP] >> 1)
+            up = rows[z, UP] >> 1
             continue
         if rows[up, far] == z:
             _rotate(rows, roots, tree, up, near)
@@ -112,16 +112,16 @@ def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Intege
         _set_color(rows, top, RED)
         _rotate(rows, roots, tree, top, far)
         break
-    _set_color(rows, np.int64(roots[tree]), BLACK)
+    _set_color(rows, roots[tree], BLACK)
 
 
 @kernel
 def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
     """Take `node` out of the tree and rebalance; its own links are left undefined."""
-    color = np.int64(rows[node, UP] & 1)
-    above = np.int64(rows[node, UP] >> 1)
-    left = np.int64(rows[node, LEFT])
-    right = np.int64(rows[node, RIGHT])
+    color = rows[node, UP] & 1
+    above = rows[node, UP] >> 1
+    left = rows[node, LEFT]
+    right = rows[node, RIGHT]
     if left < 0:
         x = right
         _put_below(rows, roots, tree, above, node, x)
@@ -131,13 +131,13 @@ def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
     else:
         y = right  # becomes the in-order successor
         while rows[y, LEFT] >= 0:
-            y = np.int64(rows[y, LEFT])
-        removed = np.int64(rows[y, UP] & 1)
-        x = np.int64(rows[y, RIGHT])
+            y = rows[y, LEFT]
+        removed = rows[y, UP] & 1
+        x = rows[y, RIGHT]
         if y == right:
             x_above = y
         else:
-            x_above = np.int64(rows[y, UP] >> 1)
+            x_above = rows[y, UP] >> 1
             _put_below(rows, roots, tree, x_above, y, x)
             rows[y, RIGHT] = right
             _set_parent(rows, right, y)
@@ -148,7 +148,7 @@ def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
         color = removed
         above = x_above
     if color == BLACK:
-        _restore_black(rows, roots, tree, np.int64(x), np.int64(above))
+        _restore_black(rows, roots, tree, x, above)
 
 
 @kernel
@@ -157,25 +157,25 @@ def _restore_black(rows: Rows, roots: Roots, tree: Integer, x: Integer, above: I
     while above >= 0 and not _is_red(rows, x):
         near = LEFT if rows[above, LEFT] == x else RIGHT
         far = LEFT + RIGHT - near
-        sibling = np.int64(rows[above, far])
+        sibling = rows[above, far]
         if _is_red(rows, sibling):
             _set_color(rows, sibling, BLACK)
             _set_color(rows, above, RED)
             _rotate(rows, roots, tree, above, near)
-            sibling = np.int64(rows[above, far])
-        if not _is_red(rows, np.int64(rows[sibling, LEFT])) and not _is_red(rows, np.int64(rows[sibling, RIGHT])):
+            sibling = rows[above, far]
+        if not _is_red(rows, rows[sibling, LEFT]) and not _is_red(rows, rows[sibling, RIGHT]):
             _set_color(rows, sibling, RED)
             x = above
-            above = np.int64(rows[x, UP] >> 1)
+            above = rows[x, UP] >> 1
             continue
-        if not _is_red(rows, np.int64(rows[sibling, far])):
-            _set_color(rows, np.int64(rows[sibling, near]), BLACK)
+        if not _is_red(rows, rows[sibling, far]):
+            _set_color(rows, rows[sibling, near], BLACK)
             _set_color(rows, sibling, RED)
             _rotate(rows, roots, tree, sibling, far)
-            sibling = np.int64(rows[above, far])
-        _set_color(rows, sibling, np.int64(rows[above, UP] & 1))
+            sibling = rows[above, far]
+        _set_color(rows, sibling, rows[above, UP] & 1)
         _set_color(rows, above, BLACK)
-        _set_color(rows, np.int64(rows[sibling, far]), BLACK)
+        _set_color(rows, rows[sibling, far], BLACK)
         _rotate(rows, roots, tree, above, near)
         return
     if x >= 0:
@@ -190,6 +190,6 @@ def replace(rows: Rows, roots: Roots, tree: Integer, old: Integer, new: Integer)
     rows[new, UP] = rows[old, UP]
     _put_below(rows, roots, tree, parent_of(rows, old), old, new)
     if rows[new, LEFT] >= 0:
-        _set_parent(rows, np.int64(rows[new, LEFT]), new)
+        _set_parent(rows, rows[new, LEFT], new)
     if rows[new, RIGHT] >= 0:
-        _set_parent(rows, np.int64(rows[new, RIGHT]), new)
+        _set_parent(rows, rows[new, RIGHT], new)

@@ -1,6 +1,7 @@
 """The replay of a trace's memory without anything that scans it: what `none` and `oracle` stand on."""
 
 from ksmbench.engine.clock import DO_EVENT, END, after_sample, next_step
+from ksmbench.engine.columns import pinned
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.drive import Progress, Record, Timing, drive
 from ksmbench.engine.jit import Integer, kernel
@@ -45,7 +46,8 @@ def _take_merged_sample(m: Vector) -> None:
 
 
 @kernel
-def _still_loop(m: Vector, merged: Integer) -> Integer:
+def _still_loop(vector: Vector, merged: Integer) -> Integer:
+    m = pinned(vector)
     first, last = i64(m, FIRST), i64(m, LAST)
     work = 0
     while True:

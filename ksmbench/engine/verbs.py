@@ -4,8 +4,6 @@
 is returned as bits, so that designs with and without callbacks share this file.
 """
 
-import numpy as np
-
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ACTOR,
@@ -169,7 +167,7 @@ def _move(m: Vector, mm: Integer, i: Integer) -> None:
             if flags & MERGEABLE:
                 set_mergeable(m, mm, there, ON)
             u8(m, FLAGS)[there] = flags
-            f = np.int64(i32(m, FRAME)[here])
+            f = i32(m, FRAME)[here]
             if f >= 0 and i32(m, NODE)[f] != ZEROED:
                 map_frame(m, there, f)
     # The target's pages that the source can never hold: mapped as their surroundings were.
@@ -194,7 +192,7 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
             if flags & MERGEABLE:
                 set_mergeable(m, child, there, ON)
             u8(m, FLAGS)[there] = flags
-            f = np.int64(i32(m, FRAME)[here])
+            f = i32(m, FRAME)[here]
             if flags & WIPEONFORK or f == ABSENT:
                 continue
             if f == KSM_ZERO:
@@ -216,7 +214,7 @@ def _share(m: Vector, mm: Integer, i: Integer) -> None:
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
         for k in range(i64(m, PAIRS)[3 * row + 2]):
             here = i64(m, PAIRS)[3 * row + 0] + k
-            f = np.int64(i32(m, FRAME)[i64(m, PAIRS)[3 * row + 1] + k])
+            f = i32(m, FRAME)[i64(m, PAIRS)[3 * row + 1] + k]
             if u8(m, FLAGS)[here] & MAPPED and f >= 0 and i32(m, NODE)[f] != ZEROED and i32(m, FRAME)[here] != f:
                 unmap_entry(m, mm, here)
                 map_frame(m, here, f)
@@ -264,17 +262,17 @@ def apply(m: Vector, i: Integer) -> Integer:
     What is odd (a write outside any mapping) changes nothing.
     """
     kind = u8(m, KIND)[i]
-    mm = np.int64(i32(m, ACTOR)[i])
+    mm = i32(m, ACTOR)[i]
     first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
     value = i64(m, VALUE)[i]
     if kind == Kind.WRITE:
         for e in range(first, last):
             if u8(m, FLAGS)[e] & MAPPED:
-                write_entry(m, mm, e, value, np.int64(u8(m, ALLOCATE_ON)[i]))
+                write_entry(m, mm, e, value, u8(m, ALLOCATE_ON)[i])
     elif kind == Kind.TOUCH:
         for e in range(first, last):
             if u8(m, FLAGS)[e] & MAPPED:
-                touch_entry(m, mm, e, np.int64(u8(m, ALLOCATE_ON)[i]))
+                touch_entry(m, mm, e, u8(m, ALLOCATE_ON)[i])
     elif kind == Kind.MAP:
         return _map(m, mm, first, last, value)
     elif kind == Kind.UNMAP:
@@ -289,7 +287,7 @@ def apply(m: Vector, i: Integer) -> Integer:
     elif kind == Kind.SHARE:
         _share(m, mm, i)
     elif kind == Kind.HUGE:
-        _huge(m, mm, first, last, i64(m, PAGE)[i], np.int64(u8(m, ALLOCATE_ON)[i]))
+        _huge(m, mm, first, last, i64(m, PAGE)[i], u8(m, ALLOCATE_ON)[i])
     elif kind == Kind.MIGRATE:
         for e in range(first, last):
             if i32(m, FRAME)[e] >= 0:

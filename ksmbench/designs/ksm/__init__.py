@@ -20,7 +20,7 @@ from ksmbench.designs.design import Design, Setting
 from ksmbench.designs.ksm import state as at
 from ksmbench.designs.ksm.check import check_ksm
 from ksmbench.designs.ksm.loop import replay_loop
-from ksmbench.designs.ksm.warm import LANES
+from ksmbench.designs.ksm.warm import LANES, NO_GUESS
 from ksmbench.engine.cost import DEFAULT as DEFAULT_COST
 from ksmbench.engine.counters import SAMPLED, Counter
 from ksmbench.engine.drive import Progress, Record, Timing, drive
@@ -64,6 +64,7 @@ def _machine(trace: Trace, plan: Plan, settings: dict[str, int], hz: int) -> Mac
     machine[at.ROOTS] = np.full(2, at.NULL, np.int32)
     machine[at.SETTING_OF] = np.array([_SCALAR.get(name, -1) for name in trace.names], np.int32)
     machine[at.LANE] = np.zeros(2 * LANES + 1, np.int64)
+    machine[at.PATHS] = np.full(NO_GUESS + 1, -2, np.int32)
     machine[SETTLED] = np.full(4, -1, np.int64)
     machine[CHECKSUM] = trace.contents.checksum
     add_prefixes(machine, trace.contents.lcp)

@@ -1,7 +1,5 @@
 """Stores to the settings while ksmd lives, and run=2 (8.12)."""
 
-import numpy as np
-
 from ksmbench.designs.ksm.ring import drop_slot
 from ksmbench.designs.ksm.scan import free_items
 from ksmbench.designs.ksm.stable import remove_node
@@ -37,11 +35,11 @@ UNSIGNED_MAX = (1 << 32) - 1
 def _remove_all_stable_nodes(m: Vector) -> Integer:
     # Drops leftover nodes from the root on, up to the first whose frame is still mapped; whether none was.
     while i32(m, ROOTS)[STABLE_TREE] >= 0:
-        n = np.int64(i32(m, ROOTS)[STABLE_TREE])
+        n = i32(m, ROOTS)[STABLE_TREE]
         if is_chain(m, n):
-            dup = np.int64(i32(m, NODE_HEAD)[n])
+            dup = i32(m, NODE_HEAD)[n]
             while dup >= 0:
-                after = np.int64(i32(m, NODE_NEXT)[dup])
+                after = i32(m, NODE_NEXT)[dup]
                 if tree_rows(m, NODE_ROWS)[dup, KEY] != STALE:
                     return False
                 remove_node(m, dup)
@@ -60,9 +58,9 @@ def _remove_all_stable_nodes(m: Vector) -> Integer:
 def _unmerge_everything(m: Vector) -> None:
     # unmerge_and_remove_all_rmap_items
     head = len(u8(m, REGISTERED))
-    mm = np.int64(i32(m, SLOT_NEXT)[head])
+    mm = i32(m, SLOT_NEXT)[head]
     while mm != head:
-        following = np.int64(i32(m, SLOT_NEXT)[mm])
+        following = i32(m, SLOT_NEXT)[mm]
         if u8(m, ALIVE)[mm]:
             for e in range(i64(m, BASE)[mm], i64(m, END)[mm]):
                 if u8(m, FLAGS)[e] & MERGEABLE:

@@ -1,7 +1,5 @@
 """The replay of a trace through KSM: events, batches and samples in the order of virtual time."""
 
-import numpy as np
-
 from ksmbench.designs.ksm.control import store
 from ksmbench.designs.ksm.ring import enter, is_ready, leave
 from ksmbench.designs.ksm.scan import batch
@@ -19,6 +17,7 @@ from ksmbench.designs.ksm.state import (
     SLOT_MERGING,
 )
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT, END, after_sample, end_batch, next_step
+from ksmbench.engine.columns import pinned
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
@@ -65,7 +64,7 @@ MAX_SCANS = 1000
 def _event(m: Vector) -> None:
     i = m[EVENT]
     m[EVENT] = i + 1
-    mm = np.int64(i32(m, ACTOR)[i])
+    mm = i32(m, ACTOR)[i]
     if u8(m, KIND)[i] == Kind.TUNE:
         if not m[IGNORE_TUNE]:
             setting = i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1
@@ -129,8 +128,9 @@ def _has_room(m: Vector) -> Integer:
 
 
 @kernel
-def replay_loop(m: Vector) -> Integer:
+def replay_loop(vector: Vector) -> Integer:
     """Go on with the replay until Python has to act: DONE, FULL, PAUSE or GROW."""
+    m = pinned(vector)
     before = i64(m, BEFORE)
     work = 0
     while True:

@@ -1,7 +1,5 @@
 """What happens to one page: cmp_and_merge_page, the unstable tree, and the merges themselves (3.1, 3.2, 3.5 to 3.9)."""
 
-import numpy as np
-
 from ksmbench.designs.ksm.stable import purge, stable_tree_insert, stable_tree_search, take_off
 from ksmbench.designs.ksm.state import (
     CHECKSUMMED,
@@ -15,12 +13,14 @@ from ksmbench.designs.ksm.state import (
     ROOTS,
     SEQ,
     STABLE,
+    STABLE_TREE,
     UNSTABLE,
     UNSTABLE_TREE,
     USE_ZERO_PAGES,
     append,
     mm_of,
 )
+from ksmbench.designs.ksm.warm import descend_ahead, guesses
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
@@ -52,7 +52,7 @@ from ksmbench.engine.memory import (
     replace_frame,
     split_folio,
 )
-from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
+from ksmbench.engine.rbtree import KEY, RIGHT
 
 
 @kernel
@@ -60,14 +60,14 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
     """remove_rmap_item_from_tree: leave the stable or unstable tree; checksum, age and skips stay."""
     state = u8(m, ITEM_STATE)[e]
     if state & STABLE:
-        n = np.int64(i32(m, ITEM_NODE)[e])
+        n = i32(m, ITEM_NODE)[e]
         if tree_rows(m, NODE_ROWS)[n, KEY] == STALE:
             purge(m, n)
         else:
             take_off(m, mm, e, n)
     elif state & UNSTABLE:
         # The tree of an earlier pass has been dropped whole.
-        if (m[SEQ] - np.int64(u8(m, ITEM_SEQ)[e])) & 0xFF == 0:
+        if (m[SEQ] - u8(m, ITEM_SEQ)[e]) & 0xFF == 0:
             rbtree.erase(tree_rows(m, ROWS), i32(m, ROOTS), UNSTABLE_TREE, e)
         m[Counter.PAGES_UNSHARED] -= 1
         u8(m, ITEM_STATE)[e] = state & (EXISTS | CHECKSUMMED)
@@ -77,7 +77,7 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
 def _may_be_merged(m: Vector, f: Integer) -> Integer:
     # A huge frame is split first; then a zero-filled part of it is gone, and nothing is left to be merged.
     if i32(m, FOLIO)[f] != NO_FOLIO:
-        split_folio(m, np.int64(i32(m, FOLIO)[f]))
+        split_folio(m, i32(m, FOLIO)[f])
     return i32(m, NODE)[f] != ZEROED
 
 
@@ -106,15 +106,12 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
     # The item whose page is equal now, or NULL: then `e` has been inserted, unless the search met an item whose page
     # is not available, or the very same frame. Keys are what the items' pages hold now, not at their insertion.
     rows = tree_rows(m, ROWS)
-    comparisons = 0
-    compared = 0
-    above: Integer = NULL
-    side: Integer = LEFT
-    at: Integer = np.int64(i32(m, ROOTS)[UNSTABLE_TREE])
+    root = i32(m, ROOTS)[UNSTABLE_TREE]
+    at, above, side, comparisons, compared = descend_ahead(m, rows, root, content, guesses(e, UNSTABLE_TREE))
     found: Integer = NULL
     dead_end = False
     while at >= 0:
-        key = np.int64(rows[at, KEY])
+        key = rows[at, KEY]
         if key == content:
             if (key == 0 and billable_content(m, at) < 0) or i32(m, FRAME)[at] == f:
                 dead_end = True
@@ -128,9 +125,9 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
             break
         comparisons += 1
         compared += compared_bytes(m, content, key)
-        side = RIGHT - np.int64(content < key)  # without a branch, which could not be predicted
+        side = RIGHT - (content < key)  # without a branch, which could not be predicted
         above = at
-        at = np.int64(rows[at, side])
+        at = rows[at, side]
     m[Counter.COMPARISONS] += comparisons
     m[Counter.COMPARED_BYTES] += compared
     if found >= 0 or dead_end:
@@ -145,9 +142,9 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
 @kernel
 def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: Integer) -> None:
     # try_to_merge_two_pages: the later frame `f` becomes KSM's in place, for all that map it; the earlier is replaced.
-    other = np.int64(i32(m, FRAME)[partner])
+    other = i32(m, FRAME)[partner]
     if i32(m, FOLIO)[f] != NO_FOLIO and i32(m, FOLIO)[f] == i32(m, FOLIO)[other]:
-        split_folio(m, np.int64(i32(m, FOLIO)[f]))  # held twice, the huge frame could not be split for merging
+        split_folio(m, i32(m, FOLIO)[f])  # held twice, the huge frame could not be split for merging
         return
     if not _may_be_merged(m, f):
         return
@@ -167,9 +164,9 @@ def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: In
 @kernel
 def cmp_and_merge_page(m: Vector, mm: Integer, e: Integer) -> None:
     """Process the billable page at `e`, which has an item (3.1; order from 6.11 on)."""
-    f = np.int64(i32(m, FRAME)[e])
-    content = np.int64(i32(m, CONTENT)[f])
-    node = np.int64(i32(m, NODE)[f])
+    f = i32(m, FRAME)[e]
+    content = i32(m, CONTENT)[f]
+    node = i32(m, NODE)[f]
     if node >= 0:
         if u8(m, ITEM_STATE)[e] & STABLE and i32(m, ITEM_NODE)[e] == node:
             return
@@ -184,11 +181,11 @@ def cmp_and_merge_page(m: Vector, mm: Integer, e: Integer) -> None:
         if m[USE_ZERO_PAGES] and checksum == u32(m, CHECKSUM)[0]:
             if _merge_with_zero(m, mm, e, f, content):
                 return
-        node = np.int64(stable_tree_search(m, content))
+        node = stable_tree_search(m, content, guesses(e, STABLE_TREE))
     detach(m, mm, e)
     if node >= 0:
         # A page that a fork made map a merged frame joins its list as it is, beyond max_page_sharing too.
-        if _merge_with_ksm_page(m, mm, e, f, np.int64(i32(m, NODE_FRAME)[node])):
+        if _merge_with_ksm_page(m, mm, e, f, i32(m, NODE_FRAME)[node]):
             append(m, mm, e, node)
         return
     partner = _unstable_tree_search_insert(m, e, f, content)

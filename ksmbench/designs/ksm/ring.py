@@ -1,7 +1,5 @@
 """The ring of registered mms: where a new one goes, what an exit does to it (1.2, 2.4, 8.5)."""
 
-import numpy as np
-
 from ksmbench.designs.ksm.state import CURSOR, REGISTERED, RUN, SLOT_ITEMS, SLOT_NEXT, SLOT_PREV
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import Vector, i32, i64, u8
@@ -9,7 +7,7 @@ from ksmbench.engine.machine import Vector, i32, i64, u8
 
 @kernel
 def _link_before(m: Vector, mm: Integer, place: Integer) -> None:
-    before = np.int64(i32(m, SLOT_PREV)[place])
+    before = i32(m, SLOT_PREV)[place]
     i32(m, SLOT_NEXT)[before] = mm
     i32(m, SLOT_PREV)[mm] = before
     i32(m, SLOT_NEXT)[mm] = place
@@ -34,7 +32,7 @@ def enter(m: Vector, mm: Integer) -> None:
     """__ksm_enter: just behind the cursor, so that it is the last to be reached; while run is 2, at the tail."""
     if u8(m, REGISTERED)[mm]:
         return
-    place = np.int64(len(u8(m, REGISTERED))) if m[RUN] == 2 else m[CURSOR]
+    place = len(u8(m, REGISTERED)) if m[RUN] == 2 else m[CURSOR]
     _link_before(m, mm, place)
     u8(m, REGISTERED)[mm] = 1
 
@@ -55,4 +53,4 @@ def leave(m: Vector, mm: Integer) -> None:
         drop_slot(m, mm)
         return
     _unlink(m, mm)
-    _link_before(m, mm, np.int64(i32(m, SLOT_NEXT)[m[CURSOR]]))
+    _link_before(m, mm, i32(m, SLOT_NEXT)[m[CURSOR]])

@@ -1,7 +1,5 @@
 """ksmd's cursor and its batches (2.2 to 2.4), and smart scan (5)."""
 
-import numpy as np
-
 from ksmbench.designs.ksm.merge import cmp_and_merge_page, detach
 from ksmbench.designs.ksm.ring import drop_slot
 from ksmbench.designs.ksm.state import (
@@ -63,7 +61,7 @@ def _get_item(m: Vector, mm: Integer, e: Integer) -> None:
 @kernel
 def should_skip_rmap_item(m: Vector, mm: Integer, e: Integer) -> Integer:
     """Smart scan: pages that did not merge are looked at less and less often."""
-    if not m[SMART_SCAN] or is_ksm(m, np.int64(i32(m, FRAME)[e])):
+    if not m[SMART_SCAN] or is_ksm(m, i32(m, FRAME)[e]):
         return False
     age = u8(m, ITEM_AGE)[e]
     if age != 255:
@@ -111,7 +109,7 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
     mm = m[CURSOR]
     if mm == head:
         i32(m, ROOTS)[UNSTABLE_TREE] = NULL
-        mm = np.int64(i32(m, SLOT_NEXT)[head])
+        mm = i32(m, SLOT_NEXT)[head]
         m[CURSOR] = mm
         m[POSITION] = i64(m, BASE)[mm]
     while True:
@@ -126,7 +124,7 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
             keep = i64(m, MERGEABLE_ENTRIES)[mm] > 0 or not from_start
         else:
             free_items(m, mm)
-        following = np.int64(i32(m, SLOT_NEXT)[mm])
+        following = i32(m, SLOT_NEXT)[mm]
         if not keep:
             drop_slot(m, mm)
         mm = following

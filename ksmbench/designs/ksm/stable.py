@@ -35,6 +35,7 @@ from ksmbench.designs.ksm.state import (
     mm_of,
     new_node,
 )
+from ksmbench.designs.ksm.warm import NO_GUESS, descend_ahead
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
@@ -51,7 +52,7 @@ from ksmbench.engine.machine import (
     u8,
 )
 from ksmbench.engine.memory import STALE
-from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
+from ksmbench.engine.rbtree import KEY, RIGHT
 
 _PRUNE, _KEEP = np.int64(1), np.int64(0)
 PRUNE_NEVER = 1 << 31  # msecs_to_jiffies takes what is negative as an int for "never"
@@ -66,7 +67,7 @@ def read_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
 @kernel
 def _remove_dup(m: Vector, dup: Integer) -> None:
     # stable_node_dup_del; the chain stays, also without dups, until a lookup frees it.
-    before, after = np.int64(i32(m, NODE_PREV)[dup]), np.int64(i32(m, NODE_NEXT)[dup])
+    before, after = i32(m, NODE_PREV)[dup], i32(m, NODE_NEXT)[dup]
     if before >= 0:
         i32(m, NODE_NEXT)[before] = after
     else:
@@ -80,7 +81,7 @@ def _remove_dup(m: Vector, dup: Integer) -> None:
 @kernel
 def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
     # At the front of the chain.
-    first = np.int64(i32(m, NODE_HEAD)[chain])
+    first = i32(m, NODE_HEAD)[chain]
     i32(m, NODE_NEXT)[dup] = first
     i32(m, NODE_PREV)[dup] = NULL
     if first >= 0:
@@ -103,9 +104,9 @@ def remove_node(m: Vector, n: Integer) -> None:
 @kernel
 def purge(m: Vector, n: Integer) -> None:
     """remove_node_from_stable_tree: strip the stale node `n` of its items, in whatever mm they are, and free it."""
-    e = np.int64(i32(m, NODE_HEAD)[n])
+    e = i32(m, NODE_HEAD)[n]
     while e >= 0:
-        after = np.int64(i32(m, ITEM_NEXT)[e])
+        after = i32(m, ITEM_NEXT)[e]
         if after >= 0:
             m[Counter.PAGES_SHARING] -= 1
         else:
@@ -120,7 +121,7 @@ def purge(m: Vector, n: Integer) -> None:
 @kernel
 def take_off(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     """Take item `e` off the list of the live node `n`, which stays in the tree even if it was the last."""
-    before, after = np.int64(i32(m, ITEM_PREV)[e]), np.int64(i32(m, ITEM_NEXT)[e])
+    before, after = i32(m, ITEM_PREV)[e], i32(m, ITEM_NEXT)[e]
     if before >= 0:
         i32(m, ITEM_NEXT)[before] = after
     else:
@@ -167,9 +168,9 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
         i64(m, CHAIN_STAMP)[chain] = m[NOW_JIFFIES]
     found = NULL
     found_is_candidate = False
-    dup = np.int64(i32(m, NODE_HEAD)[chain])
+    dup = i32(m, NODE_HEAD)[chain]
     while dup >= 0:
-        after = np.int64(i32(m, NODE_NEXT)[dup])
+        after = i32(m, NODE_NEXT)[dup]
         if tree_rows(m, NODE_ROWS)[dup, KEY] == STALE:
             purge(m, dup)
         else:
@@ -195,40 +196,36 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
 
 
 @kernel
-def _descend(m: Vector, content: Integer, prune: Integer) -> tuple[Integer, Integer, Integer]:
+def _descend(m: Vector, content: Integer, place: Integer, prune: Integer) -> tuple[Integer, Integer, Integer]:
     # The node that stands for `content`, and its place in the tree; or NULL, and the leaf to link to with its side.
     # Every element on the way is resolved, so stale ones are purged; then the walk starts again. Counters are added to
     # once at the end: a store in the loop would make every step load its columns anew.
     rows = tree_rows(m, NODE_ROWS)
-    comparisons = 0
-    compared = 0
-    above: Integer = NULL
-    side: Integer = LEFT
-    at: Integer = np.int64(i32(m, ROOTS)[STABLE_TREE])
+    at, above, side, comparisons, compared = descend_ahead(m, rows, i32(m, ROOTS)[STABLE_TREE], content, place)
     node: Integer = NULL
     while at >= 0:
-        key = np.int64(rows[at, KEY])
+        key = rows[at, KEY]
         node = at
         if key < 0:
             if key == STALE:
                 purge(m, at)
                 node = NULL
             else:
-                node = np.int64(resolve_chain(m, at, prune))
+                node = resolve_chain(m, at, prune)
             if node < 0:
                 above = NULL
-                at = np.int64(i32(m, ROOTS)[STABLE_TREE])
+                at = i32(m, ROOTS)[STABLE_TREE]
                 continue
             if i32(m, NODE_CHAIN)[node] < 0:
                 at = node
-            key = np.int64(rows[node, KEY])
+            key = rows[node, KEY]
         comparisons += 1
         compared += read_bytes(m, content, key)
         if content == key:
             break
-        side = RIGHT - np.int64(content < key)  # without a branch, which could not be predicted
+        side = RIGHT - (content < key)  # without a branch, which could not be predicted
         above = at
-        at = np.int64(rows[at, side])
+        at = rows[at, side]
         node = NULL
     m[Counter.COMPARISONS] += comparisons
     m[Counter.COMPARED_BYTES] += compared
@@ -238,9 +235,9 @@ def _descend(m: Vector, content: Integer, prune: Integer) -> tuple[Integer, Inte
 
 
 @kernel
-def stable_tree_search(m: Vector, content: Integer) -> Integer:
-    """The node that a page of `content` may join, or NULL; its frame is alive."""
-    node, _, _ = _descend(m, content, _PRUNE)
+def stable_tree_search(m: Vector, content: Integer, place: Integer) -> Integer:
+    """The node that a page of `content` may join, or NULL; its frame is alive. `place`: see `warm.guesses`."""
+    node, _, _ = _descend(m, content, place, _PRUNE)
     if node >= 0 and not is_candidate(m, node):
         return NULL
     return node
@@ -249,8 +246,8 @@ def stable_tree_search(m: Vector, content: Integer) -> Integer:
 @kernel
 def stable_tree_insert(m: Vector, f: Integer) -> Integer:
     """A new node for frame `f`, a dup where its content is in the tree already."""
-    content = np.int64(i32(m, CONTENT)[f])
-    equal, place, side = _descend(m, content, _KEEP)
+    content = i32(m, CONTENT)[f]
+    equal, place, side = _descend(m, content, NO_GUESS, _KEEP)
     n = new_node(m)
     i32(m, NODE_FRAME)[n] = f
     i32(m, NODE)[f] = n

@@ -69,6 +69,7 @@ SLOT_ITEMS = DESIGN_COLUMNS + 19  # int64 [n_mms] ksm_rmap_items
 SLOT_MERGING = DESIGN_COLUMNS + 20  # int64 [n_mms] ksm_merging_pages
 ROOTS = DESIGN_COLUMNS + 21  # int32 [2] STABLE_TREE, UNSTABLE_TREE
 LANE = DESIGN_COLUMNS + 23  # int64 [2 * warm.LANES + 1]
+PATHS = DESIGN_COLUMNS + 24  # int32 [warm.NO_GUESS + 1]
 SETTING_OF = DESIGN_COLUMNS + 22  # int32 [n_names] the scalar that a tune event's name means, or -1
 
 STABLE_TREE = np.int64(0)
@@ -125,7 +126,7 @@ def new_node(m: Vector) -> Integer:
     """A row for a stable node or chain; the caller has made sure that there is room."""
     if m[NODE_FREE_TOP] > 0:
         m[NODE_FREE_TOP] -= 1
-        n = np.int64(i32(m, NODE_FREE)[m[NODE_FREE_TOP]])
+        n = i32(m, NODE_FREE)[m[NODE_FREE_TOP]]
     else:
         n = m[NEXT_NODE]
         m[NEXT_NODE] += 1
@@ -178,7 +179,7 @@ def append(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
 @kernel
 def is_candidate(m: Vector, n: Integer) -> Integer:
     """Whether node `n` may take one more item (4.1): none that lost all of its own, none that is full."""
-    length = np.int64(i32(m, NODE_LENGTH)[n])
+    length = i32(m, NODE_LENGTH)[n]
     return length >= 1 and length < m[MAX_PAGE_SHARING]
 
 

@@ -1,7 +1,8 @@
 """Reading ahead in trees that do not fit the caches: no effect on any result.
 
 A descent waits for memory at every step, as the next node is known only when this one has arrived. The next LANES
-pages' descents are walked side by side first, so that their waits overlap; the real ones then find the nodes cached.
+pages' descents are walked side by side first, so that their waits overlap; the real ones then find the nodes cached,
+and a guess of the way, which they check at every step and need not wait for.
 """
 
 import numpy as np
@@ -12,6 +13,8 @@ from ksmbench.designs.ksm.state import (
     LANE,
     NEXT_NODE,
     NODE_FREE_TOP,
+    NULL,
+    PATHS,
     ROOTS,
     STABLE_TREE,
     UNSTABLE_TREE,
@@ -19,27 +22,72 @@ from ksmbench.designs.ksm.state import (
 )
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
-from ksmbench.engine.lcp import NEAR
+from ksmbench.engine.lcp import NEAR, compared_bytes
 from ksmbench.engine.machine import CHECKSUM, END, LCP_NEAR, NODE_ROWS, ROWS, Vector, i32, i64, tree_rows, u8, u32
-from ksmbench.engine.rbtree import KEY, RIGHT
+from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
 
 LANES = 16
 LARGE = 1 << 14  # nodes; 16 bytes each, smaller trees stay in the second-level cache
+DEPTH = 64  # above the height of any red-black tree of 2**30 nodes
+NO_GUESS = np.int64(2 * LANES * DEPTH)  # where PATHS holds what is no node
 
 
 @kernel
-def _walk_lanes(m: Vector, rows: Integer, root: Integer, n: Integer) -> None:
-    lane = i64(m, LANE)
+def _walk_lanes(m: Vector, rows: Integer, root: Integer, first: Integer, n: Integer) -> None:
+    lane, paths = i64(m, LANE), i32(m, PATHS)
     for i in range(n):
         lane[LANES + i] = root
+    place = first
     going = root >= 0
     while going:
         going = False
         for i in range(n):
             at = lane[LANES + i]
             if at >= 0:
-                lane[LANES + i] = rows[at, RIGHT - np.int64(lane[i] < rows[at, KEY])]
+                at = rows[at, RIGHT - (lane[i] < rows[at, KEY])]
+                lane[LANES + i] = at
+                paths[place + i * DEPTH] = at
                 going = True
+        place += 1
+
+
+@kernel
+def descend_ahead(
+    m: Vector, rows: Integer, root: Integer, content: Integer, place: Integer
+) -> tuple[Integer, Integer, Integer, Integer, Integer]:
+    """Begin a descent for `content` from `root`: as far as the guesses at `place` hold and keys are ordinary ones.
+
+    Where a guess holds the processor has gone on from it before the comparison is done. Returns the node to go on from
+    (NULL: a leaf was reached), the one above, its side, comparisons and bytes compared so far.
+    """
+    paths = i32(m, PATHS)
+    comparisons = 0
+    compared = 0
+    at = root
+    above: Integer = NULL
+    side: Integer = LEFT
+    while at >= 0:
+        guess = paths[place]
+        key = rows[at, KEY]
+        if key <= 0 or key == content:
+            break
+        comparisons += 1
+        compared += compared_bytes(m, content, key)
+        side = RIGHT - (content < key)  # without a branch, which could not be predicted
+        above = at
+        following = rows[at, side]
+        if following != guess:
+            at = following
+            break
+        at = guess
+        place += 1
+    return at, above, side, comparisons, compared
+
+
+@kernel
+def guesses(e: Integer, tree: Integer) -> Integer:
+    """Where PATHS holds what a descent for the page at `e` probably meets after the root, one node after the other."""
+    return (tree * LANES + e % LANES) * DEPTH
 
 
 @kernel
@@ -53,18 +101,17 @@ def read_ahead(m: Vector, mm: Integer, e: Integer) -> None:
         return
     rows, state, lane = tree_rows(m, ROWS), u8(m, ITEM_STATE), i64(m, LANE)
     checksum, near = u32(m, CHECKSUM), i32(m, LCP_NEAR)
-    n = 0
-    last = min(e + LANES, i64(m, END)[mm])
+    first = e - e % LANES
+    last = min(first + LANES, i64(m, END)[mm])
     touched = 0
-    for i in range(e, last):
-        content = np.int64(rows[i, KEY])
+    for i in range(first, last):
+        content = rows[i, KEY]
+        lane[i - first] = content
         if content >= 0 and state[i] & CHECKSUMMED:
-            lane[n] = content
-            n += 1
             touched += checksum[content] + near[content * 2 * NEAR]
     lane[2 * LANES] = touched  # kept, so that the reads are
     m[WARM_UNTIL] = last
     if unstable:
-        _walk_lanes(m, rows, np.int64(i32(m, ROOTS)[UNSTABLE_TREE]), n)
+        _walk_lanes(m, rows, i32(m, ROOTS)[UNSTABLE_TREE], guesses(first, UNSTABLE_TREE), last - first)
     if stable:
-        _walk_lanes(m, tree_rows(m, NODE_ROWS), np.int64(i32(m, ROOTS)[STABLE_TREE]), n)
+        _walk_lanes(m, tree_rows(m, NODE_ROWS), i32(m, ROOTS)[STABLE_TREE], guesses(first, STABLE_TREE), last - first)
