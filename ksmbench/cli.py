@@ -10,6 +10,7 @@ from ksmbench.commands.compare import compare
 from ksmbench.commands.designs import designs
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
+from ksmbench.commands.validate import validate
 from ksmbench.errors import KsmbenchError
 
 
@@ -26,7 +27,7 @@ def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
 
 
-for command in (capture, info, designs, replay, compare):  # in the order of the data
+for command in (capture, info, designs, replay, compare, validate):  # in the order of the data
     cli.add_command(command)
 
 

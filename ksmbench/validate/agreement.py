@@ -1,8 +1,7 @@
-"""A trace through the engine and through the kernel, side by side: what was compared, and where they first differ."""
+"""A trace through the engine and through a kernel, side by side: what was compared, and where they first differ."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,13 @@ from ksmbench.engine.drive import Timing
 from ksmbench.engine.plan import make_plan
 from ksmbench.errors import KsmbenchError
 from ksmbench.trace.columns import Trace
-from ksmbench.validate.kernel import Told, play_on_kernel
+from ksmbench.trace.schema import Kind
 from ksmbench.validate.outcome import Played
-from ksmbench.validate.sysfs import KsmSession
+
+# Plays a trace on some kernel with ksmd stepped at the given times (ns) and these settings.
+Play = Callable[[Trace, npt.NDArray[np.int64], dict[str, int]], Played]
+# What only ksmd changes: while it has nothing to do, these stay.
+_KSMD_ALONE = ("full_scans", "pages_scanned", "pages_shared", "pages_sharing", "pages_unshared", "pages_skipped")
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,12 @@ class Tally:
     batches: int = 0
     differences: int = 0
     first: str | None = None  # the first difference in words
+    first_ns: int | None = None  # and its time
 
-    def add(self, other: "Tally", where: str) -> None:
-        """Count `other` in, which is of the scenario `where`."""
-        self.batches += other.batches
-        self.differences += other.differences
-        if self.first is None and other.first is not None:
-            self.first = f"{where}{other.first}"
+    def see(self, time_ns: int, words: str) -> None:
+        """Keep this difference if it is the first."""
+        if self.first_ns is None or time_ns < self.first_ns:
+            self.first_ns, self.first = time_ns, words
 
 
 @dataclass
@@ -59,20 +61,17 @@ class Agreement:
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @property
-    def differs(self) -> bool:
-        """Whether any counter differed after any batch."""
-        return any(tally.differences for tally in self.tallies.values())
+    def differing(self) -> list[Tally]:
+        """The counters that differ, the one that does first in front."""
+        return sorted((t for t in self.tallies.values() if t.differences), key=lambda tally: tally.first_ns or 0)
 
     @property
     def first(self) -> str | None:
-        """The earliest difference in words."""
-        found = [tally.first for tally in self.tallies.values() if tally.first]
-        return min(found, key=lambda text: int(text.split()[1].rstrip(",:")), default=None)
+        """The first difference in words."""
+        return self.differing[0].first if self.differing else None
 
 
-def replay_batches(
-    trace: Trace, design: str, settings: dict[str, int], *, n_batches: int = 0, check: bool = True
-) -> Replayed:
+def replay_batches(trace: Trace, design: str, settings: dict[str, int], *, n_batches: int = 0) -> Replayed:
     """Every batch of a replay in which scanning takes no time, `n_batches` of them or up to the last event."""
     plan = make_plan(trace)
     chosen = designs.find(design)
@@ -81,13 +80,12 @@ def replay_batches(
     if n_batches:
         until = plan.start_ns + (n_batches - 1) * complete["sleep_millisecs"] * 1_000_000
     timing = Timing(start_ns=plan.start_ns, until_ns=until, every_batch=True, with_spaces=True)
-    record = chosen.run(trace, plan, complete, timing, check=check)
+    record = chosen.run(trace, plan, complete, timing, check=True)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
     rows, spaces = record.rows, record.spaces
-    samples = {"time_ns": rows[:, 0]} | {
-        name: rows[:, 1 + i] for i, name in enumerate(SAMPLED) if name in chosen.counters
-    }
+    kept = [(1 + i, name) for i, name in enumerate(SAMPLED) if name in chosen.counters]
+    samples = {"time_ns": rows[:, 0]} | {name: rows[:, i] for i, name in kept}
     about = {name: spaces[:, i] for i, name in enumerate(("time_ns", "space", *SPACE_COUNTERS))}
     return Replayed(
         pl.DataFrame({name: np.ascontiguousarray(column) for name, column in samples.items()}),
@@ -98,10 +96,32 @@ def replay_batches(
     )
 
 
-def _compare_columns(ours: pl.DataFrame, theirs: pl.DataFrame, names: Iterator[str]) -> dict[str, Tally]:
+def idle_times(trace: Trace, ours: Replayed, settings: dict[str, int]) -> npt.NDArray[np.int64]:
+    """Times of events at which the engine's ksmd idles because nothing is registered: a step must do nothing then."""
+    events, batches = trace.events, ours.times
+    run, sleep, unmerged = settings.get("run", 1), settings.get("sleep_millisecs", 20), -1
+    found = []
+    for row, (time, kind) in enumerate(zip(events.time_ns.tolist(), events.kind.tolist(), strict=True)):
+        name = trace.names[events.name[row]] if kind == Kind.TUNE else ""
+        value = int(events.value[row])
+        if name == "run" and 0 <= value <= 2:
+            run = value
+            unmerged = time if value == 2 else unmerged
+        elif name == "sleep_millisecs" and value >= 0:
+            sleep = value
+        if row + 1 < len(events.kind) and events.time_ns[row + 1] == time:
+            continue
+        last = int(np.searchsorted(batches, time, side="right")) - 1
+        since = int(batches[last]) if last >= 0 else -1
+        if run == 1 and time > since + sleep * 1_000_000 and unmerged <= since:
+            found.append(time)
+    return np.array(found, np.int64)
+
+
+def _compare_columns(ours: pl.DataFrame, theirs: pl.DataFrame, names: Iterable[str]) -> dict[str, Tally]:
     # Rows that both have; a difference is told with what both said before it.
     n = min(len(ours), len(theirs))
-    times, batch = ours["time_ns"].to_numpy()[:n], np.unique(ours["time_ns"].to_numpy()[:n], return_inverse=True)[1]
+    times = ours["time_ns"].to_numpy()[:n]
     tallies = {}
     for name in names:
         mine, other = ours[name].to_numpy()[:n], theirs[name].to_numpy()[:n]
@@ -109,12 +129,49 @@ def _compare_columns(ours: pl.DataFrame, theirs: pl.DataFrame, names: Iterator[s
         tallies[name] = tally = Tally(name, n, len(wrong))
         if len(wrong):
             row = int(wrong[0])
-            of = f", space {ours['space'][row]}" if "space" in ours.columns else ""
+            of = f" of space {ours['space'][row]}" if "space" in ours.columns else ""
             before = f" (both {mine[row - 1]} before)" if row and not of else ""
-            tally.first = (
-                f"batch {batch[row]}, {times[row] / 1e6:g} ms{of}: {name} {mine[row]}, kernel {other[row]}{before}"
-            )
+            batch = len(np.unique(times[: row + 1])) - 1
+            told = f"batch {batch} at {times[row] / 1e6:g} ms: {name}{of} is {mine[row]}, the kernel's {other[row]}"
+            tally.see(int(times[row]), told + before)
     return tallies
+
+
+def _compare_alive(ours: Replayed, theirs: Played) -> Tally:
+    tally = Tally("spaces alive", len(ours.samples))
+    mine, other = (frame.group_by("time_ns").agg(pl.col("space").sort()) for frame in (ours.spaces, theirs.spaces))
+    both = mine.join(other, on="time_ns", how="full", suffix="_kernel", coalesce=True).sort("time_ns")
+    wrong = both.filter(pl.col("space").ne_missing(pl.col("space_kernel")))
+    tally.differences = len(wrong)
+    if len(wrong):
+        time, living, found = wrong.row(0)
+        batch = int(np.searchsorted(ours.times, time))
+        told = f"batch {batch} at {time / 1e6:g} ms: spaces {living or 'none'} live, the kernel's {found or 'none'}"
+        tally.see(time, told)
+    return tally
+
+
+def _compare_idle(ours: Replayed, steps: pl.DataFrame) -> Tally:
+    tally = Tally("nothing to do", len(steps))
+    for row in steps.iter_rows(named=True):
+        last = int(np.searchsorted(ours.times, row["time_ns"])) - 1
+        before = ours.samples.row(last, named=True) if last >= 0 else dict.fromkeys(_KSMD_ALONE, 0)
+        names = [name for name in _KSMD_ALONE if name in row and name in before]
+        moved = [f"{name} from {before[name]} to {row[name]}" for name in names if row[name] != before[name]]
+        if moved:
+            tally.differences += 1
+            tally.see(
+                row["time_ns"],
+                f"after batch {last} at {row['time_ns'] / 1e6:g} ms: nothing is registered, but the kernel moves "
+                + ", ".join(moved),
+            )
+    return tally
+
+
+def _without(played: Played, times: npt.NDArray[np.int64]) -> Played:
+    # The rows of other times.
+    kept = ~pl.col("time_ns").is_in(times.tolist())
+    return Played(played.samples.filter(kept), played.spaces.filter(kept), played.ksmd_cpu_ns, played.refused)
 
 
 def compare(ours: Replayed, theirs: Played) -> Agreement:
@@ -122,34 +179,26 @@ def compare(ours: Replayed, theirs: Played) -> Agreement:
     result = Agreement(ours, theirs)
     shared = (name for name in ours.samples.columns if name in theirs.samples.columns and name != "time_ns")
     result.tallies = _compare_columns(ours.samples, theirs.samples, shared)
-    alive = Tally("spaces alive", len(ours.spaces))
-    mine, other = (frame.select("time_ns", "space") for frame in (ours.spaces, theirs.spaces))
-    if not mine.equals(other):
-        alive.differences = 1
-        alive.first = "batch 0: the spaces that live are not the same"
-    result.tallies[alive.name] = alive
+    alive = result.tallies["spaces alive"] = _compare_alive(ours, theirs)
     if not alive.differences:
         names = (name for name in SPACE_COUNTERS if name in theirs.spaces.columns)
-        of_spaces = _compare_columns(ours.spaces, theirs.spaces, names)
-        result.tallies |= {f"space {name}": tally for name, tally in of_spaces.items()}
+        for tally in _compare_columns(ours.spaces, theirs.spaces, names).values():
+            tally.name = f"{tally.name} of spaces"
+            result.tallies[tally.name] = tally
     stores = Tally("refused stores", 1, int(ours.refused_tunes != len(theirs.refused)))
     if stores.differences:
-        stores.first = f"batch {len(ours.samples)}: {ours.refused_tunes} refused stores, kernel {len(theirs.refused)}"
+        told = f"at the end: {ours.refused_tunes} stores were refused, by the kernel {len(theirs.refused)}"
+        stores.see(int(ours.times[-1]) if len(ours.times) else 0, told)
     result.tallies[stores.name] = stores
     return result
 
 
-def agree(
-    trace: Trace,
-    settings: dict[str, int],
-    *,
-    design: str = designs.NEWEST_KSM,
-    n_batches: int = 0,
-    frames: bool = False,
-    session: KsmSession | None = None,
-    progress: Told | None = None,
-) -> Agreement:
-    """Replay `trace`, play it on the running kernel with the same batches, and compare."""
+def agree(trace: Trace, settings: dict[str, int], play: Play, *, design: str, n_batches: int = 0) -> Agreement:
+    """Replay `trace`, play it on a kernel with the same batches, and compare."""
     ours = replay_batches(trace, design, settings, n_batches=n_batches)
-    options: dict[str, Any] = {**settings, "frames": frames, "session": session, "progress": progress}
-    return compare(ours, play_on_kernel(trace, times=ours.times, **options))
+    idle = np.setdiff1d(idle_times(trace, ours, settings), ours.times) if not n_batches else np.zeros(0, np.int64)
+    played = play(trace, np.union1d(ours.times, idle), settings)
+    result = compare(ours, _without(played, idle))
+    steps = played.samples.filter(pl.col("time_ns").is_in(idle.tolist()))
+    result.tallies["nothing to do"] = _compare_idle(ours, steps)
+    return result

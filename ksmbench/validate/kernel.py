@@ -10,11 +10,13 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ksmbench.trace.columns import Trace
+from ksmbench.validate.agreement import Play
 from ksmbench.validate.building import built
 from ksmbench.validate.outcome import Played, batches_done, read_result
 from ksmbench.validate.script import write_script
@@ -23,7 +25,7 @@ from ksmbench.validate.sysfs import KsmSession
 _PLAYER = Path(__file__).parent / "player"
 _LOOK_S = 0.2
 
-Told = Callable[[int], None]  # how many batches are done
+Told = Callable[[float], None]  # the part that is done, 0 to 1
 
 
 def player() -> Path:
@@ -36,15 +38,14 @@ def batch_times(trace: Trace, n_batches: int, sleep_millisecs: int = 20) -> npt.
     return int(trace.events.time_ns[0]) + np.arange(n_batches, dtype=np.int64) * (sleep_millisecs * 1_000_000)
 
 
-def _run(command: list[str], session: KsmSession, result: Path, progress: Told | None) -> None:
+def _run(command: list[str], session: KsmSession, watch: Callable[[], None]) -> None:
     # The lock is inherited: should this process be killed, nobody gets it before the players are gone.
     process = subprocess.Popen(command, pass_fds=(session.fileno(),))
     try:
         while process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_LOOK_S)
-            if progress is not None:
-                progress(batches_done(result))
+            watch()
     finally:
         process.kill()
         process.wait()
@@ -55,7 +56,6 @@ def play_on_kernel(
     *,
     n_batches: int = 0,
     times: npt.NDArray[np.int64] | None = None,
-    looks: npt.NDArray[np.bool_] | None = None,
     sleep_millisecs: int = 20,
     frames: bool = False,
     pages: int | None = None,
@@ -66,21 +66,36 @@ def play_on_kernel(
     """Play `trace` on this host's kernel, with ksmd stepped batch by batch.
 
     Batches are at `times` (ns; each sees the events up to then), or `n_batches` of them, `sleep_millisecs` apart from
-    the first event on. Where `looks` is set, ksmd is not stepped but only looked at. `frames` adds pages_anon, frames
-    and frames_ksm, read from the page tables after every batch. `pages` is a file descriptor of the contents' bytes
-    in their order; without it they are made up. `session` is one that the caller holds already. Needs root; raises
-    `KsmbenchError` with a sentence where something is missing or cannot be played.
+    the first event on. `frames` adds pages_anon, frames and frames_ksm, read from the page tables after every batch.
+    `pages` is a file descriptor of the contents' bytes in their order; without it they are made up. `session` is one
+    that the caller holds already. Needs root; raises `KsmbenchError` with a sentence where something is missing or
+    cannot be played.
     """
     if times is None:
         times = batch_times(trace, n_batches, sleep_millisecs)
     with tempfile.TemporaryDirectory(prefix="ksmbench-play-") as folder, contextlib.ExitStack() as held:
         script, result = Path(folder) / "script", Path(folder) / "result"
-        write_script(trace, script, times, settings, looks=looks, frames=frames, with_contents=pages is None)
+        write_script(trace, script, times, settings, frames=frames, with_contents=pages is None)
         program = player()
         if session is None:
             session = held.enter_context(KsmSession())
         command = [str(program), str(script), str(result), "--parent", str(os.getpid())]
         if pages is not None:
             command += ["--pages", f"/proc/{os.getpid()}/fd/{pages}"]
-        _run(command, session, result, progress)
+
+        def watch() -> None:
+            if progress is not None:
+                progress(batches_done(result) / max(1, len(times)))
+
+        _run(command, session, watch)
         return read_result(result, times)
+
+
+def host_play(*, frames: bool = False, progress: Told | None = None, session: KsmSession | None = None) -> Play:
+    """Plays on this host, for `ksmbench.validate.agreement`."""
+
+    def play(trace: Trace, times: npt.NDArray[np.int64], settings: dict[str, int]) -> Played:
+        options: dict[str, Any] = {**settings, "frames": frames, "progress": progress, "session": session}
+        return play_on_kernel(trace, times=times, **options)
+
+    return play

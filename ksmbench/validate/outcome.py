@@ -10,6 +10,7 @@ import polars as pl
 
 from ksmbench.engine.counters import SPACE_COUNTERS
 from ksmbench.errors import KsmbenchError
+from ksmbench.validate.script import UnplayableError
 
 _MAGIC = b"ksmdone1"
 _HEAD = 24  # magic, batches done, whether complete
@@ -61,14 +62,14 @@ def _known(columns: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[n
 def read_result(path: Path, times: npt.NDArray[np.int64]) -> Played:
     """The result of a play whose batches were at `times`.
 
-    Raises `KsmbenchError` with the player's own sentence where it failed.
+    Raises with the player's own sentence where it failed: `UnplayableError` at an event, else `KsmbenchError`.
     """
     data = path.read_bytes() if path.exists() else b""
     records = _records(data) if data[:8] == _MAGIC else {}
     for failure in records.get(_FAILED, []):
         (event,) = struct.unpack_from("<q", failure)
-        where = f"row {event}: " if event >= 0 else ""
-        raise KsmbenchError(where + failure[8:].decode(errors="replace"))
+        why = failure[8:].decode(errors="replace")
+        raise UnplayableError(f"row {event}: {why}") if event >= 0 else KsmbenchError(why)
     if not records or not records[_FINISHED]:
         raise KsmbenchError("the player ended before its time and left no reason")
     names = records[_NAMES][0].decode().split("\n")

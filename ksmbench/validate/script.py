@@ -33,6 +33,10 @@ _UNPLAYABLE = {
 DEFAULTS: dict[str, str] = {
     "../transparent_hugepage/enabled": "madvise",
     "advisor_mode": "none",
+    "advisor_max_cpu": "70",
+    "advisor_min_pages_to_scan": "500",
+    "advisor_max_pages_to_scan": "30000",
+    "advisor_target_scan_time": "200",
     "pages_to_scan": "100",
     "smart_scan": "1",
     "use_zero_pages": "0",
@@ -42,15 +46,21 @@ DEFAULTS: dict[str, str] = {
 }
 
 
+class UnplayableError(KsmbenchError):
+    """Real processes cannot do what a trace says; the text names the row."""
+
+
 def check_playable(trace: Trace) -> None:
-    """Raise `KsmbenchError` with a sentence where no real processes can do what `trace` says."""
+    """Raise `UnplayableError` where no real processes can do what `trace` says, `TraceError` for its contents."""
     events = trace.events
     if trace.page_size != _PAGE_SIZE:
-        raise KsmbenchError(f"pages of {trace.page_size} bytes cannot be played on a kernel with pages of {_PAGE_SIZE}")
+        raise UnplayableError(
+            f"pages of {trace.page_size} bytes cannot be played on a kernel with pages of {_PAGE_SIZE}"
+        )
     for kind, why in _UNPLAYABLE.items():
         rows = np.flatnonzero(events.kind == kind)
         if len(rows):
-            raise KsmbenchError(f"row {rows[0]}: {kind.name.lower()} cannot be played: {why}")
+            raise UnplayableError(f"row {rows[0]}: {kind.name.lower()} cannot be played: {why}")
     check_contents(trace.contents)
 
 
@@ -86,7 +96,7 @@ def relocated(trace: Trace) -> Trace:
     )
     shift = _FREE_PAGES - lowest // _HUGE * _HUGE
     if highest + shift > _FREE_END:
-        raise KsmbenchError(f"the trace spans {highest - lowest:,} pages; no process here has room for that")
+        raise UnplayableError(f"the trace spans {highest - lowest:,} pages; no process here has room for that")
     page = np.where(ranged, events.page + shift, events.page)
     value = np.where(moves, events.value + shift, events.value)
     return replace(trace, events=events._replace(page=page, value=value))
@@ -119,13 +129,8 @@ def _events(trace: Trace) -> npt.NDArray[Any]:
 def _text(text: str) -> bytes:
     encoded = text.encode()
     if len(encoded) >= _NAME_BYTES:
-        raise KsmbenchError(f"the name {text[:20]}… is too long for a file of KSM")
+        raise UnplayableError(f"the name {text[:20]}… is too long for a file of KSM")
     return encoded.ljust(_NAME_BYTES, b"\0")
-
-
-def _batches(trace: Trace, times: npt.NDArray[np.int64], looks: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
-    n_events = np.searchsorted(trace.events.time_ns, times, side="right")
-    return np.column_stack([n_events, looks]).astype(np.uint64)
 
 
 def write_script(
@@ -134,15 +139,14 @@ def write_script(
     times: npt.NDArray[np.int64],
     settings: MappingType[str, int],
     *,
-    looks: npt.NDArray[np.bool_] | None = None,
     frames: bool = False,
     merges: bool = False,
     with_contents: bool = True,
 ) -> None:
     """Write what the player is to do to `path`.
 
-    A batch of ksmd runs at each of `times` (ns), after the events up to then; where `looks` is set, the kernel is only
-    looked at. `settings` must all be taken by the kernel; sleep_millisecs is the schedule of `times`, no setting here.
+    A batch of ksmd runs at each of `times` (ns), after the events up to then, if anything is registered and run is 1.
+    `settings` must all be taken by the kernel; sleep_millisecs is the schedule of `times`, no setting here.
     `frames` counts frames, `merges` records which pages merge. Without contents the player is given a file with them.
     """
     check_playable(trace)
@@ -161,7 +165,7 @@ def write_script(
         b"".join(_text(name) if i in _tuned(trace) else bytes(_NAME_BYTES) for i, name in enumerate(trace.names)),
         is_child.tobytes(),
         np.array(ranges, np.uint64).tobytes(),
-        _batches(trace, times, np.zeros(len(times), bool) if looks is None else looks).tobytes(),
+        np.searchsorted(events.time_ns, times, side="right").astype(np.uint64).tobytes(),
         _events(trace).tobytes(),
         trace.contents.lcp.tobytes() if with_contents else b"",
     ]

@@ -6,54 +6,17 @@ happens at k times 20 ms and sees the events up to then.
 
 import numpy as np
 
-from ksmbench.trace.columns import Contents, Events, Space, Trace
+from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Advice, Kind
+from ksmbench.validate.making import BATCH_NS, Row, make_contents, make_trace
 
-BATCH_NS = 20_000_000
+__all__ = ["AREA_PAGES", "BATCH_NS", "Row", "huge_scenario", "make_contents", "make_trace", "random_scenario"]
+
 AREA_PAGES = 64
 _FIRST_AREA = 0x400000
 _AREA_STEP = 0x1000
 _N_AREAS = 3
 _MAX_SPACES = 6
-
-Row = tuple[int, int, int, int, int, int]  # time, kind, space, page, count, value
-
-
-def make_contents(rng: np.random.Generator, n: int) -> Contents:
-    """`n` distinct contents with common prefixes of many lengths; row 0 is the zero page."""
-    pages = {bytes(64)}
-    while len(pages) < n:
-        length = int(rng.integers(1, 64))
-        pages.add(bytes(rng.integers(0, 3, length, dtype=np.uint8)).ljust(64, b"\0"))
-    ranked = sorted(pages)
-    lcp = [0]
-    for before, after in zip(ranked, ranked[1:], strict=False):
-        lcp.append(next(i for i in range(64) if before[i] != after[i]))
-    return Contents(np.array(lcp, np.uint16), np.arange(n, dtype=np.uint32))
-
-
-def make_trace(
-    rows: list[Row], contents: Contents, names: tuple[str, ...] = (), named: dict[int, int] | None = None
-) -> Trace:
-    """A trace from rows in order of time; `named` gives rows a name by its number."""
-    table = np.array(rows, np.int64).reshape(-1, 6)
-    n_spaces = 1 + int(max(table[:, 2].max(), table[table[:, 1] == Kind.FORK, 5].max(initial=0)))
-    name = np.full(len(table), -1, np.int32)
-    for row, number in (named or {}).items():
-        name[row] = number
-    events = Events(
-        time_ns=table[:, 0].copy(),
-        kind=table[:, 1].astype(np.uint8),
-        space=table[:, 2].astype(np.int32),
-        page=table[:, 3].copy(),
-        n_pages=table[:, 4].copy(),
-        value=table[:, 5].copy(),
-        node=np.zeros(len(table), np.uint8),
-        name=name,
-    )
-    spaces = tuple(Space(None, f"p{i}", "process") for i in range(n_spaces))
-    manifest = {"format": "ksmbench-trace", "version": 1, "page_size": 4096}
-    return Trace(manifest, spaces, events, contents, names)
 
 
 class _Builder:

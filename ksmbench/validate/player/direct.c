@@ -92,7 +92,7 @@ void open_script(void)
     script.names = take(&next, h->n_names * NAME_BYTES);
     script.is_child = take(&next, h->n_spaces);
     script.ranges = take(&next, h->n_ranges * sizeof(struct range));
-    script.batches = take(&next, h->n_batches * sizeof(struct batch));
+    script.batches = take(&next, h->n_batches * sizeof(uint64_t));
     script.events = take(&next, h->n_events * sizeof(struct event));
     script.lcp = take(&next, h->n_contents * sizeof(uint16_t));
 }
@@ -192,14 +192,18 @@ static int receive(int64_t space, struct answer *answer)
         struct signalfd_siginfo information;
         while (read(deaths, &information, sizeof information) > 0)
             ;
-        if (waitpid(pids[space], NULL, WNOHANG) == pids[space]) {
-            pids[space] = 0;
-            return 0;
-        }
+        if (waitpid(pids[space], NULL, WNOHANG) == pids[space])
+            break;
         poll(wanted, 2, -1);
-        if (wanted[0].revents & POLLIN)
-            return read(ours[space], answer, sizeof *answer) == sizeof *answer;
+        if (!wanted[0].revents)
+            continue;
+        if (read(ours[space], answer, sizeof *answer) == sizeof *answer)
+            return 1;
+        waitpid(pids[space], NULL, 0); /* the last process of all is ending: nobody holds the other end */
+        break;
     }
+    pids[space] = 0;
+    return 0;
 }
 
 /* Events first .. end - 1 of one space; a fork, exec or exit is the last of them. */
@@ -272,13 +276,11 @@ int main(int argc, char **argv)
     count(-1, 0, pids);
     int64_t done = 0;
     for (uint64_t i = 0; i < script.header->n_batches; i++) {
-        const struct batch *b = &script.batches[i];
-        play(done, b->n_events);
-        done = b->n_events;
+        play(done, script.batches[i]);
+        done = script.batches[i];
         drain_lru();
         int64_t before = ksmd_cpu_ns();
-        if (!b->looks_only)
-            step_ksmd();
+        step_ksmd();
         count(i, ksmd_cpu_ns() - before, pids);
         rest_ksmd();
         progress.n_done = i + 1;

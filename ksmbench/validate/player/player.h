@@ -39,10 +39,6 @@ struct setting {
 struct range {
     uint64_t first, end; /* pages */
 };
-struct batch {
-    uint64_t n_events; /* those before it, from the start */
-    uint64_t looks_only; /* ksmd is not stepped, only counted */
-};
 struct event {
     int64_t page, count, value;
     int32_t space;
@@ -57,7 +53,7 @@ struct script {
     const char (*names)[NAME_BYTES];
     const uint8_t *is_child; /* per space: comes to life by a fork */
     const struct range *ranges;
-    const struct batch *batches;
+    const uint64_t *batches; /* the events before each, from the start */
     const struct event *events;
     const uint16_t *lcp;
 };
