@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
@@ -12,10 +11,10 @@ _STEPS = 1000
 
 def _tell_of_compiling() -> None:
     # A bar that stands still for half a minute looks like a fault.
-    from ksmbench.engine.jit import numba_config
+    from ksmbench.engine.jit import is_cold
 
-    if not any(Path(numba_config.CACHE_DIR).rglob("*.nbi")):
-        click.echo("compiling the engine, once for this version: about half a minute", err=True)
+    if is_cold("*"):
+        click.echo("compiling the engine, once for this version: about a quarter of a minute", err=True)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class ColumnType(types.Type):
 
 
 memory_type = MemoryType()
+vector_type = types.Array(types.int64, 1, "C")  # what becomes it, see `pinned`
 
 
 @extending.register_model(MemoryType)

@@ -11,9 +11,12 @@ import atexit
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,6 +69,28 @@ def _cache_folder() -> Path:
 
 
 numba_config.CACHE_DIR = str(_cache_folder())
+
+
+def is_cold(kernel_name: str) -> bool:
+    """Whether the kernel called module.name has not been compiled for these sources yet."""
+    return not numba_config.DISABLE_JIT and not any(Path(numba_config.CACHE_DIR).rglob(f"{kernel_name}-*.nbi"))
+
+
+@contextmanager
+def compiled_beside(statement: str) -> Iterator[None]:
+    """Run the Python `statement`, which compiles something into the cache, in another process meanwhile.
+
+    numba compiles on one core; whatever it finds in the cache afterwards it need not compile.
+    """
+    other = subprocess.Popen([sys.executable, "-c", statement], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    except BaseException:
+        other.kill()
+        raise
+    finally:
+        other.wait()
+
 
 # A machine integer inside compiled code: Python's `int` with the JIT off, numpy's or numba's otherwise.
 Integer = Any

@@ -1,7 +1,9 @@
 """The replay of a trace's memory without anything that scans it: what `none` and `oracle` stand on."""
 
+from numba import types
+
 from ksmbench.engine.clock import DO_EVENT, END, after_sample, next_step
-from ksmbench.engine.columns import pinned
+from ksmbench.engine.columns import pinned, vector_type
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.drive import Progress, Record, Timing, drive
 from ksmbench.engine.jit import Integer, kernel
@@ -69,6 +71,11 @@ def _still_loop(vector: Vector, merged: Integer) -> Integer:
             return DONE
         if step != DO_EVENT:
             after_sample(m)
+
+
+def compile_still() -> None:
+    """Compile the loop, and with it the events and memory, into the cache."""
+    _still_loop.compile((vector_type, types.int64))  # type: ignore[attr-defined]
 
 
 def replay_still(
