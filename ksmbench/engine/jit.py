@@ -73,7 +73,7 @@ numba_config.CACHE_DIR = str(_cache_folder())
 
 def is_cold(kernel_name: str) -> bool:
     """Whether the kernel called module.name has not been compiled for these sources yet."""
-    return not numba_config.DISABLE_JIT and not any(Path(numba_config.CACHE_DIR).rglob(f"{kernel_name}-*.nbi"))
+    return not numba_config.DISABLE_JIT and not any(Path(numba_config.CACHE_DIR).rglob(f"{kernel_name}*.nbi"))
 
 
 @contextmanager
