@@ -71,9 +71,10 @@ def _cache_folder() -> Path:
 numba_config.CACHE_DIR = str(_cache_folder())
 
 
-def is_cold(kernel_name: str) -> bool:
-    """Whether the kernel called module.name has not been compiled for these sources yet."""
-    return not numba_config.DISABLE_JIT and not any(Path(numba_config.CACHE_DIR).rglob(f"{kernel_name}*.nbi"))
+def is_cold(kernel_name: str = "") -> bool:
+    """Whether the kernel called `module.name` (by default: any) has not been compiled for these sources yet."""
+    compiled = Path(numba_config.CACHE_DIR).rglob("*.nbi")
+    return not numba_config.DISABLE_JIT and not any(path.name.startswith(kernel_name) for path in compiled)
 
 
 @contextmanager
