@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 _KSM = Path("/sys/kernel/mm/ksm")
+_CGROUPS = Path("/sys/fs/cgroup")
 # What can be set; the rest of that folder are counters. The kernel's documents say what each means.
 _KSM_SETTINGS = (
     "run",
@@ -52,9 +53,27 @@ def _line(path: str, key: str) -> str:
     return ""
 
 
+def _group_limits() -> list[int]:
+    # The memory limits of the control groups that this process is in, of either version.
+    limits = []
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _CGROUPS / "memory" if controllers else _CGROUPS
+        for group in (root / place.lstrip("/"), *(root / place.lstrip("/")).parents):
+            limit = _text(group / ("memory.limit_in_bytes" if controllers else "memory.max"))
+            if limit.isdecimal():
+                limits.append(int(limit))
+            if group == root:
+                break
+    return limits
+
+
 def available_bytes() -> int:
-    """Return how much memory can be used without swapping."""
-    return int((_line("/proc/meminfo", "MemAvailable") or "0 kB").split()[0]) * 1024
+    """Return how much memory this process can use without swapping, or being killed for it."""
+    free = int((_line("/proc/meminfo", "MemAvailable") or "0 kB").split()[0]) * 1024
+    return min([free, *_group_limits()])
 
 
 def host() -> dict[str, Any]:

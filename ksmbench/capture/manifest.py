@@ -41,6 +41,7 @@ def tracked(maps: Sequence[PageMap]) -> dict[str, Any]:
     not_tracked = [
         "what happened and was undone between two looks",
         "writes of the bytes that were there",
+        "whose zero pages those found at first are, the process's or KSM's (use_zero_pages)",
         "moves (seen as unmap and map)",
         "children of a fork",
         "file and shared mappings",

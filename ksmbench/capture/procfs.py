@@ -66,7 +66,7 @@ def _mapping(header: str, flags: frozenset[str]) -> Mapping | None:
 def parse_smaps(text: str) -> list[Mapping]:
     """Return the private anonymous mappings in the text of an smaps file, by address."""
     # Each mapping is a header, some twenty lines that are not needed here, and its flags last.
-    first, *blocks = text.split("VmFlags:")
+    first, *blocks = text.split("\nVmFlags:")  # at a line's beginning: a mapping may be named so too
     header = first.partition("\n")[0]
     result = []
     for block in blocks:

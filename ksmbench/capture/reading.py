@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError, denied
 from ksmbench.engine.jit import Integer, kernel
+from ksmbench.trace.checksum import xxh64
+from ksmbench.trace.ranking import ContentStore
 
 PIECE_PAGES = 1024  # 4 MiB: large enough for full speed; no more ranges than one call may name
 WORDS = PAGE_SIZE // 8
@@ -41,15 +43,27 @@ def _differing(words: Any, stored: Any, previous: Any, differs: Any, n_words: In
                 break
 
 
-def differing(
-    pages: npt.NDArray[np.uint8], stored: npt.NDArray[np.uint64], previous: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Return which pages of uint8 [n, page_size] are not content previous[i] (int64 [n], -1 for none) of `stored`.
+@kernel
+def _hashed_otherwise(words: Any, digests: Any, previous: Any, differs: Any, n_words: Integer) -> None:
+    for i in range(len(previous)):
+        known = previous[i]
+        differs[i] = known < 0 or xxh64(words, i * n_words, n_words) != digests[known]
 
-    `stored` is the contents as flat words, uint64 [n_contents * page_size / 8].
+
+def differing(
+    pages: npt.NDArray[np.uint8], store: ContentStore, previous: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Return which pages of uint8 [n, page_size] are not content previous[i] (int64 [n], -1 for none) of `store`.
+
+    Contents in memory are compared byte by byte. Where they are on disk, reading all of them again at every look would
+    take minutes: then a page differs where its 64-bit hash does (one change in 2^64 is overlooked).
     """
     result = np.zeros(len(previous), np.bool_)
-    _differing(pages.reshape(-1).view(np.uint64), stored, previous, result, WORDS)
+    words = pages.reshape(-1).view(np.uint64)
+    if store.on_disk:
+        _hashed_otherwise(words, store.digests, previous, result, WORDS)
+    else:
+        _differing(words, store.words, previous, result, WORDS)
     return result
 
 
@@ -64,17 +78,37 @@ class Reader:
     def read(self, pid: int, pages: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Return the bytes of the pages (int64 [n] ascending, n at most `PIECE_PAGES`) and which of them were read.
 
-        A page that vanished since its presence was seen is not read. The bytes, uint8 [n, page_size], are valid until
-        the next call. Raises `ProcessGoneError` or `KsmbenchError`.
+        A page whose mapping went since its presence was seen is not read; one that only went itself reads as zeros
+        (and is then the zero page there: nothing but a stop avoids that). The bytes, uint8 [n, page_size], are valid
+        until the next call. Raises `ProcessGoneError` or `KsmbenchError`.
         """
         read = np.ones(len(pages), np.bool_)
         at = 0
         while at < len(pages):
             at += self._call(pid, pages, at)
             if at < len(pages):
-                read[at] = False
-                at += 1
+                n = self._read_protected(pid, pages, at)
+                read[at] = n > 0
+                at += max(n, 1)
         return self._buffer[: len(pages)], read
+
+    def _read_protected(self, pid: int, pages: npt.NDArray[np.int64], at: int) -> int:
+        # As a debugger does, also where the mapping forbids it (PROT_NONE, as over the guard pages of a stack). Reads
+        # neighbours from element `at` on; returns how many.
+        wanted = pages[at:]
+        n = int(np.argmin(np.diff(wanted, append=-1) == 1)) + 1
+        try:
+            file = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            raise denied(pid) from None
+        except OSError:
+            raise ProcessGoneError from None
+        try:
+            return os.preadv(file, [self._buffer[at : at + n].data], int(wanted[0]) * PAGE_SIZE) // PAGE_SIZE
+        except OSError:
+            return 0
+        finally:
+            os.close(file)
 
     def _call(self, pid: int, pages: npt.NDArray[np.int64], at: int) -> int:
         # Reads from element `at` on; returns how many pages came before the first that cannot be read.

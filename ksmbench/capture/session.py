@@ -5,15 +5,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import Options, asked_for, consistency, tracked
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
-from ksmbench.capture.reading import Reader
+from ksmbench.capture.reading import Reader, differing
 from ksmbench.capture.recorder import Recorder
 from ksmbench.capture.sources import Source
 from ksmbench.capture.stopping import Stopper
@@ -70,6 +73,16 @@ def _places_zero_pages(settings: dict[str, int | str]) -> bool:
     return bool(settings.get("use_zero_pages")) and settings.get("run") != 0
 
 
+def _compile() -> None:
+    # The first call of a kernel compiles it, which takes seconds once a machine: not while a clock runs.
+    with ContentStore(PAGE_SIZE, memory_bytes=PAGE_SIZE * 5) as store:
+        for start in (1, 4):
+            pages = np.arange(start, start + 3, dtype=np.uint8)[:, None].repeat(PAGE_SIZE, axis=1)
+            ids = store.add(pages)
+            differing(pages, store, ids)
+            store.rank()
+
+
 class Session:
     """One capture of several processes into one trace.
 
@@ -93,6 +106,7 @@ class Session:
         self._cpu_begin = time.process_time()
         self._checkpoint_s = 0.0
         self._n_checkpoints = 0
+        self._is_published = False  # from then on the trace at the output is this capture's
         self._first_s = 0.0
         self._wall_begin = self._published = time.monotonic()
         self._cpu_s = 0.0
@@ -127,13 +141,15 @@ class Session:
         with ContentStore(PAGE_SIZE, memory_bytes=memory) as store:
             stopper = Stopper(self._options.stop_s)
             try:
+                _compile()
                 self._watch(store, stopper)
                 self._first_look()
                 reason = self._looks(store, stopper, progress)
                 return self._publish(store, stopper, reason, complete=True)
             except Exception as error:
                 if self._n_looks:
-                    self._publish(store, stopper, f"failed: {error}", complete=False)
+                    with suppress(KsmbenchError):  # a full disk: then there is the last checkpoint
+                        self._publish(store, stopper, f"failed: {error}", complete=False)
                 raise
             finally:
                 stopper.close()
@@ -204,7 +220,7 @@ class Session:
                 number = ADVISOR_MODES.get(value, -1) if isinstance(value, str) else value
                 self._recorder.add(self._clock(), Kind.TUNE, 0, value=number, name=name)
         for watched in self._watched:
-            watched.zero_pages_by_ksm = _places_zero_pages(found) or _places_zero_pages(self._settings)
+            watched.zero_pages_by_ksm |= _places_zero_pages(found)  # they stay when it no longer places any
         self._settings = found
 
     def _look_at_all(self) -> None:
@@ -232,6 +248,7 @@ class Session:
             **tracked([watched.pagemap for watched in self._watched]),
             "consistency": consistency(options.stop_s),
             "duration_ns": end_ns,
+            "changes_seen_by": "64-bit hashes: the contents did not fit in memory" if store.on_disk else "bytes",
             **self._counts(stopper),
             "end": {"time_ns": end_ns, "complete": complete, "reason": reason},
         }
@@ -252,9 +269,10 @@ class Session:
             trace,
             options.output,
             force=options.force,
-            replace=self._n_checkpoints > 1,
+            replace=self._is_published,
             level=9 if complete else 1,
         )
+        self._is_published = True
         self._published = time.monotonic()
         self._cpu_s = time.process_time() - self._cpu_begin
         self._n_contents = len(store)

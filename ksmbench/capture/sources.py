@@ -69,7 +69,8 @@ def _is_qemu(pid: int, words: Sequence[str]) -> bool:
     if not words:
         return False
     try:
-        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        # An upgrade of the package leaves running guests with a program that is "(deleted)".
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
     except OSError:
         program = os.path.basename(words[0])
     return program.startswith("qemu-system-") or program in ("qemu-kvm", "kvm")

@@ -213,10 +213,11 @@ class Watched:
             content, was, before = content[read], was[read], before[read]
         add = self._recorder.add_pages
         _, still = _places(pages.page, self._pages.page)
-        became_zero = (pages.state == ZERO) & ((before == PRESENT) | (before == SWAPPED))
         if self.zero_pages_by_ksm:
             mergeable = [m for m in self._mappings if "mg" in m.flags]
-            became_zero &= (was != 0) | ~_inside(pages.page, mergeable)
+            replaced = (pages.state == ZERO) & (before == PRESENT) & (was == 0) & _inside(pages.page, mergeable)
+            pages.state[replaced] = PRESENT  # for the process it is still its frame of zeros, also when KSM undoes it
+        became_zero = (pages.state == ZERO) & ((before == PRESENT) | (before == SWAPPED))
         gone = np.union1d(self._pages.page[~still], pages.page[became_zero])
         add(now, Kind.MADVISE, self.space, gone, int(Advice.DONTNEED))
         swapped = (pages.state == SWAPPED) & (before == PRESENT)
@@ -242,7 +243,7 @@ class Watched:
             data, read = self._reader.read(self.source.pid, pages.page[piece])
             self._stopper.in_time()
             there[piece[~read]] = False
-            fresh = differing(data, self._store.words, content[piece]) & read
+            fresh = differing(data, self._store, content[piece]) & read
             if fresh.any():
                 content[piece[fresh]] = self._store.add(data[fresh])
         return there

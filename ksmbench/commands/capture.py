@@ -1,10 +1,11 @@
 """`ksmbench capture`."""
 
+import math
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,6 +47,15 @@ def _table(recorded: "Recorded") -> str:
     return "\n".join(f"  {name:<26}{value}" for name, value in rows)
 
 
+class _Seconds(click.FloatRange):
+    # NaN passes every comparison with a bound.
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no length of time", param, ctx)
+        return seconds
+
+
 def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
     for word in words:
         if not word.isdecimal():
@@ -58,12 +68,10 @@ def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
 @click.option("--qemu", is_flag=True, help="Record running QEMU guests: all, or those named.")
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(1), help="Record this process; more may follow.")
-@click.option(
-    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.01), help="Seconds from look to look."
-)
+@click.option("--interval", default=1.0, show_default=True, type=_Seconds(0.01), help="Seconds from look to look.")
 @click.option(
     "--duration",
-    type=click.FloatRange(0, min_open=True),
+    type=_Seconds(0, min_open=True),
     help="Seconds to record [default: until Ctrl-C, or every process ended].",
 )
 @click.option(
@@ -71,7 +79,7 @@ def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
     "stop_ms",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 10_000),
+    type=_Seconds(0, 10_000),
     help="Milliseconds for which a process may be stopped at each look.",
 )
 @click.option("--label", default="", help="A name for plots [default: the trace's].")
@@ -121,6 +129,8 @@ def capture(
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, end)
     show = _progress(duration)
     try:
         facts = session.run(show)
@@ -129,4 +139,6 @@ def capture(
             click.echo(err=True)
     end_ns, reason = facts["end"]["time_ns"], facts["end"]["reason"]
     click.echo(f"{output}: {end_ns / 1e9:.1f} s of {len(sources)} recorded in {facts['looks']} looks; ended: {reason}")
+    if facts["looks_left_out"]:
+        click.echo(f"{facts['looks_left_out']} looks were left out, since those before took longer than --interval")
     click.echo(_table(session.recorded()))

@@ -187,6 +187,16 @@ class ContentStore:
         """Every content so far by provisional id, flat and read-only, uint64; fetch it again after each `add`."""
         return self._spool.words
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the contents did not fit in memory."""
+        return self._spool.descriptor >= 0
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """XXH64, seed 0, of every content so far by provisional id."""
+        return self._digests[: len(self)]
+
     def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the bytes of the contents with these provisional ids, uint8 [n, page_size]."""
         pages = self._spool.words.view(np.uint8).reshape(-1, self.page_size)

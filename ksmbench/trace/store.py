@@ -1,8 +1,8 @@
 """Traces on disk: a folder of Parquet tables that is written whole or not at all, and read only after its checks."""
 
+import errno
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,15 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ksmbench.errors import TraceError, UsageError
+from ksmbench.errors import KsmbenchError, TraceError, UsageError
 from ksmbench.trace import rules, schema
 from ksmbench.trace.columns import Contents, Events, Space, Trace
-from ksmbench.trace.publish import publish
+from ksmbench.trace.publish import publish, scratch_folder
 from ksmbench.trace.tables import memory_limit, one_line, read_table, table_path
 from ksmbench.trace.writing import write_files
 
 _MAX_MANIFEST_BYTES = 16 << 20
 _TRIES = 5
+_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # nothing that another name would mend
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -190,20 +191,18 @@ def write_trace(
     An existing `path` is an error unless `force` (or `replace`, for the checkpoints of one capture) is set; then it is
     exchanged for the new one, if it is a trace. `level` is zstd's: 1 is quick, 9 is small. `pages` are the contents
     themselves, in the order of their ids, in pieces of uint8 [k, page_size]; without them the trace does not say what
-    any page contains. Raises `UsageError`.
+    any page contains. Raises `UsageError`, and `KsmbenchError` where the disk is full.
     """
-    folder = Path(path)
+    folder = Path(os.path.realpath(path))  # a link stays one
     if folder.exists() and not (force or replace):
-        raise UsageError(f"{folder} exists already; choose another name or pass --force")
+        raise UsageError(f"{path} exists already; choose another name or pass --force")
     if folder.exists() and not (folder / "trace.json").is_file():
-        raise UsageError(f"{folder} exists and is not a trace; choose another name")
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    shutil.rmtree(scratch, ignore_errors=True)
+        raise UsageError(f"{path} exists and is not a trace; choose another name")
     try:
-        scratch.mkdir(parents=True)
-        write_files(trace, scratch, level, pages)
-        publish(scratch, folder)
+        with scratch_folder(folder) as scratch:
+            write_files(trace, scratch, level, pages)
+            publish(scratch, folder)
     except OSError as error:
-        raise UsageError(f"{folder}: the trace cannot be written there ({one_line(error)})") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        why = os.strerror(error.errno) if error.errno else one_line(error)
+        kind = KsmbenchError if error.errno in _FAILURES else UsageError
+        raise kind(f"{path}: the trace cannot be written there ({why})") from None

@@ -6,16 +6,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from ksmbench.capture.host import available_bytes
 from ksmbench.capture.procfs import stat_fields
 from ksmbench.capture.stopping import Stopper
 from ksmbench.commands.capture import capture
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
-from ksmbench.trace.store import open_trace
+from ksmbench.trace.store import open_trace, write_trace
 from tests.capture.child import Child, Memory, Recording
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a sibling process may be read by root only")
@@ -33,12 +36,13 @@ def _command(child: Child, trace: Path) -> "subprocess.Popen[str]":
 
 
 @needs_root
-def test_an_interrupt_leaves_the_whole_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupt_leaves_the_whole_trace(tmp_path: Path, number: signal.Signals) -> None:
     with Child() as child:
         process = _command(child, tmp_path / "t")
         child.do("put(11, b'late')")
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         output, error = process.communicate(timeout=30)
         assert process.returncode == 0, error
         assert error == ""  # no progress in a pipe
@@ -135,6 +139,9 @@ def test_refusals(tmp_path: Path) -> None:
     assert isinstance(refused("-o", str(tmp_path / "t"), *some, "web-1"), UsageError)
     assert "--force" in str(refused("-o", str(tmp_path / "old"), *some))
     assert "not a trace" in str(refused("-o", str(tmp_path / "old"), "--force", *some))
+    for option in ("--interval", "--duration"):
+        for number in ("nan", "inf"):
+            assert runner.invoke(capture, ("-o", str(tmp_path / "t"), *some, option, number)).exit_code == 2
     gone = refused("-o", str(tmp_path / "t"), "--pid", str(2**22 + 5))
     assert gone.exit_code == 1
     missing = refused("-o", str(tmp_path / "t"), "--qemu", "no-such-guest")
@@ -170,3 +177,50 @@ def test_changed_settings_of_ksm_are_recorded(tmp_path: Path, monkeypatch: pytes
     events = memory.trace.events
     tunes = [i for i, kind in enumerate(events.kind) if kind == Kind.TUNE]
     assert [(memory.trace.names[events.name[i]], events.value[i]) for i in tunes] == [("run", 1), ("advisor_mode", 1)]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def write(trace: Trace, path: Path, **how: Any) -> None:
+        if written:
+            raise KsmbenchError("no space left")
+        written.append(path)
+        write_trace(trace, path, **how)
+
+    monkeypatch.setattr("ksmbench.capture.session.write_trace", write)
+    with Child() as child:
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        with pytest.raises(KsmbenchError, match="no space left"):
+            recording.finish()
+    assert "checkpoint" in open_trace(tmp_path / "t").manifest["capture"]["end"]["reason"]
+
+
+def test_what_appears_at_the_output_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(trace: Trace, path: Path, **how: Any) -> None:
+        path.mkdir(exist_ok=True)
+        (path / "trace.json").write_text("somebody else's")
+        write_trace(trace, path, **how)
+
+    monkeypatch.setattr("ksmbench.capture.session.write_trace", write)
+    with Child() as child:
+        recording = Recording([child], tmp_path / "t")
+        recording.join()
+        with pytest.raises(UsageError, match="exists already"):
+            recording.finish()
+    assert (tmp_path / "t/trace.json").read_text() == "somebody else's"
+
+
+def test_contents_in_memory_stay_within_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "/proc/self/cgroup": "4:memory:/a/b\n3:cpu:/\n0::/c",
+        "/proc/meminfo": "MemAvailable: 3000 kB",
+        "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "9223372036854771712",
+        "/sys/fs/cgroup/memory/a/memory.limit_in_bytes": "2000000",
+        "/sys/fs/cgroup/c/memory.max": "max",
+    }
+    monkeypatch.setattr("ksmbench.capture.host._text", lambda path: files.get(str(path), ""))
+    assert available_bytes() == 2_000_000
+    files["/sys/fs/cgroup/memory.max"] = "1000000"
+    assert available_bytes() == 1_000_000

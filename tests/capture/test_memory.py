@@ -8,6 +8,8 @@ import pytest
 
 from ksmbench.capture.pagemap import PRESENT, SWAPPED, ZERO, PageMap, Pages
 from ksmbench.capture.procfs import merges_any
+from ksmbench.capture.reading import differing
+from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Kind
 from tests.capture.child import PAGE, REGION, Child, Recording, ksm_lock
 
@@ -223,7 +225,40 @@ def test_a_zero_page_that_ksm_put_there_is_no_event(tmp_path: Path, monkeypatch:
         # From outside, that is what KSM's own doing looks like.
         child.do("[region.madvise(mmap.MADV_DONTNEED, k * PAGE, PAGE) or region[k * PAGE] for k in (1, 9)]")
         recording.looks()
+        found["use_zero_pages"] = 0
+        child.do("put(1, b'')")  # and that is how it looks when KSM undoes it
+        recording.looks()
         memory = recording.finish()
     assert memory.of(child)[1] == 0
+    assert [kind for kind, _ in memory.kinds(child.first + 1)].count(Kind.WRITE) == 1
     if os.geteuid() == 0:
         assert memory.of(child)[9] == "zero"
+
+
+def test_pages_of_a_mapping_that_forbids_reading_are_recorded(tmp_path: Path) -> None:
+    with Child() as child:
+        child.do("put(1, b'one'); put(2, b'two'); put(5, b'five')")
+        if (
+            child.do("answer = ctypes.CDLL(None).mprotect(ctypes.c_void_p((where(region) + 1) * PAGE), 2 * PAGE, 0)")
+            != "0"
+        ):
+            pytest.skip("memory cannot be protected here")
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        pages = recording.finish().of(child)
+    assert sorted(pages) == [1, 2, 5]
+    assert len({pages[1], pages[2], pages[5], 0}) == 4
+
+
+def test_changes_are_found_by_bytes_in_memory_and_by_hashes_on_disk(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    pages = rng.integers(0, 256, (40, PAGE), np.uint8)
+    pages[7] = 0
+    changed = pages.copy()
+    changed[[3, 39], [0, PAGE - 1]] ^= 1
+    for memory in (PAGE, 1 << 20):
+        with ContentStore(PAGE, memory_bytes=memory, folder=tmp_path) as store:
+            ids = store.add(pages)
+            assert store.on_disk == (memory == PAGE)
+            ids[5] = -1
+            assert np.flatnonzero(differing(changed, store, ids)).tolist() == [3, 5, 39]

@@ -45,8 +45,9 @@ def test_guest_memory_is_told_from_the_rest_of_qemu() -> None:
     text += "60000000-60001000 rw-p 00000000 08:01 4711 /usr/bin/x\nVmFlags: rd wr mg\n"
     text += "70000000-70001000 rw-s 00000000 00:01 12 /dev/shm/ram\nVmFlags: rd wr sh mg\n"
     text += "80000000-90000000 rwxp 00000000 00:00 0 \nVmFlags: rd wr ex dc hg\n"
+    text += _smaps((0xA0000, 0xA0010, "[anon:VmFlags: mg]", ""))  # a process may name its mappings as it likes
     found = parse_smaps(text)
-    assert [m.start for m in found] == [0x1000, 0x10000, 0x30000, 0x40000, 0x80000]
+    assert [m.start for m in found] == [0x1000, 0x10000, 0x30000, 0x40000, 0x80000, 0xA0000]
     guest = guest_memory(found)
     assert [(m.start, m.name) for m in guest] == [(0x10000, "ram"), (0x30000, "rom")]
     assert guest[0].flags == {"dc", "mg", "hg"}
@@ -63,6 +64,13 @@ def test_guest_memory_is_told_from_the_rest_of_qemu() -> None:
 )
 def test_names_of_guests(words: list[str], name: str) -> None:
     assert guest_name(words, 12) == name
+
+
+def test_a_guest_whose_program_was_upgraded_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksmbench.capture.sources.all_pids", lambda: [os.getpid()])
+    monkeypatch.setattr("ksmbench.capture.sources.command_line", lambda pid: ["kvm", "-name", "old"])
+    monkeypatch.setattr("os.readlink", lambda path: "/usr/libexec/qemu-kvm (deleted)")
+    assert [source.name for source in find_guests()] == ["old"]
 
 
 @pytest.fixture

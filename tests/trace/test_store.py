@@ -182,6 +182,16 @@ def test_a_failure_leaves_what_was_there(foreign: Path, tmp_path: Path, monkeypa
     assert_equal(trace, open_trace(foreign))
 
 
+def test_what_killed_writers_left_goes_and_a_link_stays(foreign: Path, tmp_path: Path) -> None:
+    trace = open_trace(foreign)
+    (tmp_path / f".t.{2**22 + 5}.new").mkdir()
+    (tmp_path / f".t.{os.getppid()}.new").mkdir()  # of a writer that runs
+    (tmp_path / "link").symlink_to("t")
+    write_trace(trace, tmp_path / "link", force=True)
+    assert (tmp_path / "link").readlink() == Path("t")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".t.{os.getppid()}.new", "link", "t"]
+
+
 def test_replacing_where_names_cannot_be_exchanged(
     foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
