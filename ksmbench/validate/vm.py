@@ -205,7 +205,7 @@ class Guest:
             raise self._lost(f"takes no more requests ({error.strerror})") from None
         status, answer = self._answer(timeout)
         if status < 0 and not may_fail:
-            raise KernelError(f"{self._name()}: {name or 'a program'}: {os.strerror(-status)}")
+            raise KernelError(f"{self.name}: {name or 'a program'}: {os.strerror(-status)}")
         return status, answer
 
     def _answer(self, timeout: float) -> tuple[int, bytes]:
@@ -234,9 +234,11 @@ class Guest:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        return KernelError(f"{self._name()} {what}; its console says: {_telling(self.console())}")
+        return KernelError(f"{self.name} {what}; its console says: {_telling(self.console())}")
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
+        """How errors call it."""
         return f"the guest with {self.kernel.package} {self.kernel.version}"
 
     @property

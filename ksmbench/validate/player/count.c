@@ -96,13 +96,28 @@ static size_t frames_mapped(const int *pids, uint64_t **frames)
     return n;
 }
 
+/* Some kernels (seen: 6.12.118 to 6.18.15; not 6.1, 6.18.44, 7.3) call every anonymous frame one of KSM. */
+static int flags_tell_ksm(int flags_fd)
+{
+    static volatile char own[1 << 13]; /* never mergeable */
+    uint64_t page = ((uintptr_t)own >> 12) + 1, frame = 0, flags = FLAG_KSM;
+    own[sizeof own / 2] = 1;
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+    if (pread(fd, &frame, 8, page * 8) != 8 || pread(flags_fd, &flags, 8, (frame & FRAME_BITS) * 8) != 8)
+        fail(-1, "/proc/self/pagemap or /proc/kpageflags cannot be read");
+    close(fd);
+    return !(flags & FLAG_KSM);
+}
+
 static void count_frames(const int *pids, int64_t *counters)
 {
     static uint64_t *frames, flags[WORDS];
-    static int flags_fd = -1;
+    static int flags_fd = -1, tell_ksm;
     size_t n = frames_mapped(pids, &frames);
-    if (flags_fd < 0)
+    if (flags_fd < 0) {
         flags_fd = open("/proc/kpageflags", O_RDONLY);
+        tell_ksm = flags_tell_ksm(flags_fd);
+    }
     counters[PAGES_ANON] = counters[FRAMES] = counters[FRAMES_KSM] = 0;
     qsort(frames, n, sizeof *frames, by_number);
     uint64_t first = 0, end = 0; /* the frames that `flags` holds */
@@ -125,6 +140,8 @@ static void count_frames(const int *pids, int64_t *counters)
         counters[FRAMES]++;
         counters[FRAMES_KSM] += (f & FLAG_KSM) != 0;
     }
+    if (!tell_ksm)
+        counters[FRAMES_KSM] = ABSENT;
 }
 
 static int64_t single_number(int pid, const char *name)
