@@ -1,6 +1,7 @@
 """`ksmbench.replay`: one trace through one design, with its bounds beside it."""
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import polars as pl
 
 from ksmbench import designs
 from ksmbench.designs.design import Design
-from ksmbench.engine.clock import NEVER
+from ksmbench.engine.clock import END_OF_TIME, NEVER
 from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
 from ksmbench.engine.drive import MAX_SAMPLES, Progress, Record, Timing
@@ -22,13 +23,20 @@ from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import open_trace
 
 Sample = str | float | int
-_END_OF_TIME = 1 << 62
+_BYTES_PER_SAMPLE = 800  # at the peak, with those of the bounds
+_BYTES_PER_SPACE = 120  # per sample, where spaces are asked for
+_MAX_BATCHES = 10**10  # of ksmd: seven years by default, half an hour of replaying at least
 
 
 def _until_ns(until: float | None, plan: Plan) -> int:
+    far = f"after {END_OF_TIME // 10**9:,} s of trace time, as far as a replay counts"
+    if plan.start_ns > END_OF_TIME:
+        raise UsageError(f"the trace begins {far}; let its times begin at 0")
+    if until is None and plan.end_ns > END_OF_TIME:
+        raise UsageError(f"the trace ends {far}; end earlier with --until")
     if until is None:
         return NEVER if plan.is_snapshot else plan.end_ns
-    if not isinstance(until, int | float) or not 0 <= until <= _END_OF_TIME / 1e9:
+    if isinstance(until, bool) or not isinstance(until, int | float) or not 0 <= until <= END_OF_TIME / 1e9:
         raise UsageError(f"until={until}: must be a number of seconds of trace time, 0 or more")
     ns = round(until * 1e9)
     if ns < plan.start_ns:
@@ -36,22 +44,48 @@ def _until_ns(until: float | None, plan: Plan) -> int:
     return ns
 
 
+def _check_samples(n: int, what: str, plan: Plan, max_memory: int) -> None:
+    if n > MAX_SAMPLES:
+        raise UsageError(f"{n:,} {what}, more than {MAX_SAMPLES:,}; sample less often, or end earlier with --until")
+    needed = plan.needed_bytes + n * _BYTES_PER_SAMPLE
+    if needed > max_memory:
+        raise UsageError(
+            f"{n:,} {what} need {needed / 2**30:.1f} GiB, more than --max-memory {max_memory / 2**30:.1f} GiB; "
+            "sample less often or raise it"
+        )
+
+
+def _check_batches(settings: dict[str, int], profile: CostProfile | None, span_ns: int) -> int:
+    # How many batches ksmd can run in that time at most; refuses what would not end.
+    if "sleep_millisecs" not in settings:
+        return 0
+    pace = settings["sleep_millisecs"] * 1_000_000 + (profile.batch_ns if profile else 0)
+    batches = int(span_ns / pace) if pace else 0
+    if batches > _MAX_BATCHES:
+        raise UsageError(f"{batches:,} batches of ksmd, more than {_MAX_BATCHES:,}; end earlier with --until")
+    return batches
+
+
 def _timing(
-    plan: Plan, settings: dict[str, int], sample: Sample, profile: CostProfile | None, until: float | None, **more: Any
+    plan: Plan,
+    settings: dict[str, int],
+    sample: Sample,
+    profile: CostProfile | None,
+    until: float | None,
+    max_memory: int,
+    **more: Any,
 ) -> Timing:
     until_ns = _until_ns(until, plan)
-    span = until_ns - plan.start_ns
+    span = 0 if until_ns == NEVER else until_ns - plan.start_ns
+    batches = _check_batches(settings, profile, span)
     period = 0
     if sample == "batch":
-        pace = settings.get("sleep_millisecs", 0) * 1_000_000
-        if until_ns != NEVER and pace and span // pace > MAX_SAMPLES:
-            raise UsageError(f"{span // pace:,} batches to sample, more than {MAX_SAMPLES:,}; end earlier with --until")
+        _check_samples(batches, "batches to sample", plan, max_memory)
     elif sample != "end":
-        if isinstance(sample, str | bool) or not 1e-9 <= sample <= _END_OF_TIME / 1e9:
+        if isinstance(sample, str | bool) or not 1e-9 <= sample <= END_OF_TIME / 1e9:
             raise UsageError(f'sample={sample}: must be "batch", "end" or a number of seconds above 0')
         period = round(sample * 1e9)
-        if until_ns != NEVER and span // period > MAX_SAMPLES:
-            raise UsageError(f"{span // period:,} samples, more than {MAX_SAMPLES:,}; sample less often")
+        _check_samples(span // period, "samples", plan, max_memory)
     return Timing(
         start_ns=plan.start_ns,
         until_ns=until_ns,
@@ -106,12 +140,12 @@ def replay(
     Raises `TraceError` for a broken or too large trace, `UsageError` for what cannot be meant, `KsmbenchError` where
     a recount differs.
     """
-    opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    opened = trace if isinstance(trace, Trace) else open_trace(trace, max_memory=max_memory)
     chosen = designs.find(design)
     complete = designs.complete_settings(chosen, settings)
     profile = find_profile(cost)
     plan = make_plan(opened, mergeable=mergeable, max_memory=max_memory)
-    timing = _timing(plan, complete, sample, profile, until, ignore_tune=ignore_tune)
+    timing = _timing(plan, complete, sample, profile, until, max_memory, ignore_tune=ignore_tune)
     record = chosen.run(opened, plan, complete, timing, check=check, progress=progress)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
@@ -138,7 +172,13 @@ def replay(
     shown = record.rows if sample == "batch" else rows
 
     def make_spaces() -> pl.DataFrame:
-        wide = _timing(plan, complete, sample, profile, record.end_ns / 1e9, ignore_tune=ignore_tune, with_spaces=True)
+        rows_wanted = len(record.rows) * plan.n_spaces
+        if rows_wanted * _BYTES_PER_SPACE > max_memory:
+            raise UsageError(
+                f"{rows_wanted:,} rows about single spaces need {rows_wanted * _BYTES_PER_SPACE / 2**30:.1f} GiB, more "
+                f"than --max-memory {max_memory / 2**30:.1f} GiB; sample less often or raise it"
+            )
+        wide = replace(timing, until_ns=record.end_ns, with_spaces=True)
         return _spaces_frame(chosen.run(opened, plan, complete, wide).spaces)
 
     return Result(

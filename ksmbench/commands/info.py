@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from ksmbench.commands.progress import progress_bar
+
 
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
@@ -22,5 +24,6 @@ def info(trace: Path, as_json: bool) -> None:
     from ksmbench.trace.show import show
     from ksmbench.trace.store import open_trace
 
-    facts = describe(open_trace(trace))
+    with progress_bar("reading") as progress:
+        facts = describe(open_trace(trace), progress=progress)
     click.echo(json.dumps(facts, indent=2) if as_json else show(facts))

@@ -86,8 +86,11 @@ def replay(
             progress=tell,
             **given,
         )
+    by_space = (
+        None if spaces is None else result.spaces
+    )  # replays once more, and may be refused: nothing is written yet
     if output is not None:
         write_parquet(result.samples, output, _metadata(result), force)
-    if spaces is not None:
-        write_parquet(result.spaces, spaces, _metadata(result), force)
+    if spaces is not None and by_space is not None:
+        write_parquet(by_space, spaces, _metadata(result), force)
     click.echo(json.dumps(_metadata(result), indent=2) if as_json else replay_table(result))

@@ -33,6 +33,7 @@ from ksmbench.engine.machine import (
 )
 
 NEVER = (1 << 63) - 1
+END_OF_TIME = 1 << 62  # ns; later times leave no room for a sleep in an int64
 
 # phases of ksmd
 IDLE = 0  # waits until there is something to do
@@ -88,8 +89,8 @@ def next_step(m: Vector, ready: Integer, millisecs: Integer, frames: Integer) ->
         else:
             due = m[NOW] if ready else NEVER
         sample = m[NEXT_SAMPLE]
-        if until == NEVER and due == NEVER and event == NEVER:
-            return END  # nothing will ever happen again
+        if until == NEVER and (due == NEVER and event == NEVER or m[NOW] > END_OF_TIME):
+            return END  # nothing will ever happen again, or nothing that can be counted
         if event <= due and event <= sample and event <= until:
             _advance(m, frames, event)
             return DO_EVENT

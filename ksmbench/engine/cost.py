@@ -49,6 +49,8 @@ class CostProfile:
         return asdict(self)
 
 
+_MAX_PRICE = 10_000_000  # ns; what a batch costs has to fit an int64
+
 DEFAULT = CostProfile(
     name="epyc-guest",
     source="python -m benchmarks.cost_profile on 2 cores of an AMD EPYC guest, Linux 6.18.44, 2026-11-24",
@@ -72,8 +74,10 @@ def _read(path: Path) -> CostProfile:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{path}: not a cost profile ({type(error).__name__}: {error})") from None
     numbers = profile.weights()
-    if not (np.isfinite(numbers).all() and (numbers >= 0).all() and profile.batch_ns >= 1):
-        raise UsageError(f"{path}: prices must be finite and not negative, and batch_ns at least 1")
+    if not (
+        np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers <= _MAX_PRICE).all() and profile.batch_ns >= 1
+    ):
+        raise UsageError(f"{path}: prices are nanoseconds from 0 to {_MAX_PRICE:,}, and batch_ns at least 1")
     if not isinstance(profile.hz, int) or not 1 <= profile.hz <= 10_000:
         raise UsageError(f"{path}: hz must be an integer from 1 to 10000")
     return profile

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine import machine as at
+from ksmbench.engine.memory import FOLIO_PAGES
 from ksmbench.engine.universe import find_universe
 from ksmbench.errors import TraceError, UsageError
 from ksmbench.trace.columns import Trace
@@ -21,6 +22,9 @@ from ksmbench.trace.schema import Kind
 # Bytes of engine state: memory (42), items (20), stable nodes (44 each, a reserve of one per entry).
 BYTES_PER_ENTRY = 110
 BYTES_PER_EVENT = 90
+BYTES_PER_FOLIO = 2048
+BYTES_PER_RUN = 100  # of pages that a fork, a move or a share hands on
+BYTES_PER_CONTENT = 40
 MAX_MEMORY = 8 << 30  # default of --max-memory
 
 
@@ -46,6 +50,7 @@ class Plan:
     n_spaces: int
     n_entries: int
     n_folios: int
+    needed_bytes: int  # of a replay, without its samples
     start_ns: int
     end_ns: int
 
@@ -119,11 +124,18 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
     mm, value, owners = _generations(trace)
     universe = find_universe(events._replace(space=mm, value=value), len(owners))
     n_entries = sum(universe.size.tolist())  # of any size, as it is checked
-    needed = n_entries * BYTES_PER_ENTRY + len(mm) * BYTES_PER_EVENT
+    n_folios = sum((events.n_pages[events.kind == Kind.HUGE] // FOLIO_PAGES).tolist())
+    needed = (
+        n_entries * BYTES_PER_ENTRY
+        + len(mm) * BYTES_PER_EVENT
+        + n_folios * BYTES_PER_FOLIO
+        + (len(universe.pairs) + len(universe.gaps)) * BYTES_PER_RUN
+        + len(trace.contents.lcp) * BYTES_PER_CONTENT
+    )
     if needed > max_memory or n_entries > 1 << 30:
         raise TraceError(
-            f"{trace.path or 'the trace'}: a replay needs {needed / 2**30:.1f} GiB for {n_entries:,} pages, "
-            f"more than --max-memory {max_memory / 2**30:.1f} GiB; raise it or record less"
+            f"{trace.path or 'the trace'}: a replay needs {needed / 2**30:,.1f} GiB for {n_entries:,} pages, "
+            f"more than --max-memory {max_memory / 2**30:,.1f} GiB; raise it or record less"
         )
     base = np.cumsum(universe.size) - universe.size
     other = np.where(np.isin(events.kind, (Kind.FORK, Kind.SHARE)), value, mm)
@@ -131,7 +143,7 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
     gaps = _placed(universe.gaps, universe.gap_first, base, mm, other)
     offset = base[mm] if len(base) else np.zeros(len(mm), np.int64)
     asks = _asking(trace, owners, mergeable)
-    huge = events.kind == Kind.HUGE
+    whole = events.kind == Kind.PRCTL  # which is about every page of its mm
     born = np.zeros(len(owners), np.uint8)
     born[: len(trace.spaces)] = 1
     born[value[events.kind == Kind.FORK]] = 0
@@ -146,8 +158,8 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
         at.TIME_NS: events.time_ns,
         at.KIND: events.kind,
         at.ACTOR: mm,
-        at.FIRST: universe.first + offset,
-        at.LAST: universe.last + offset,
+        at.FIRST: np.where(whole, 0, universe.first) + offset,
+        at.LAST: np.where(whole, universe.size[mm], universe.last) + offset,
         at.TARGET_FIRST: universe.target_first + offset,
         at.TARGET_LAST: universe.target_last + offset,
         at.VALUE: value,
@@ -166,7 +178,8 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
         n_mms=len(owners),
         n_spaces=len(trace.spaces),
         n_entries=n_entries,
-        n_folios=int((events.n_pages[huge] // 512).sum()),
+        n_folios=n_folios,
+        needed_bytes=needed,
         start_ns=int(events.time_ns[0]) if len(mm) else 0,
         end_ns=int(events.time_ns[-1]) if len(mm) else 0,
     )

@@ -7,6 +7,7 @@ holds (fork) and what moves to it. It also holds the first page at every edge of
 not, so that a mapping without any present page is still seen: it owns at least one entry.
 """
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +52,8 @@ class Universe:
 
 def _merged(parts: Intervals) -> Intervals:
     # The union of intervals, as disjoint ascending ones.
-    if len(parts) == 0:
-        return parts.reshape(0, 2)
+    if len(parts) < 2:
+        return parts.reshape(-1, 2)
     parts = parts[np.argsort(parts[:, 0], kind="stable")]
     reach = np.maximum.accumulate(parts[:, 1])
     begins = np.ones(len(parts), bool)
@@ -63,8 +64,25 @@ def _merged(parts: Intervals) -> Intervals:
 
 
 def _clipped(parts: Intervals, low: int, high: int) -> Intervals:
-    cut = np.clip(parts, low, high)
-    return cut[cut[:, 0] < cut[:, 1]]
+    near = parts[_overlapping(parts, low, high)]
+    return np.clip(near, low, high) if len(near) else near
+
+
+def _overlapping(parts: Intervals, low: int, high: int) -> slice:
+    # Which of disjoint ascending intervals hold a page of low .. high. A process may move memory often: nothing here
+    # looks at all of them (as searchsorted would, which copies a column first).
+    return slice(bisect_right(parts[:, 1], low), bisect_left(parts[:, 0], high))
+
+
+def _joined(parts: Intervals, more: Intervals) -> Intervals:
+    # The union of two sets of disjoint ascending intervals; the first is often long, the second short.
+    if len(more) == 0:
+        return parts
+    touched = _overlapping(parts, int(more[0, 0]) - 1, int(more[-1, 1]) + 1)
+    local = _merged(np.concatenate([parts[touched], more]))
+    if np.array_equal(local, parts[touched]):
+        return parts
+    return np.concatenate([parts[: touched.start], local, parts[touched.stop :]])
 
 
 def _direct(events: Events, n_spaces: int) -> list[Intervals]:
@@ -109,13 +127,13 @@ def _derive(events: Events, own: list[Intervals]) -> None:
         receiver = value if events.kind[row] == Kind.FORK else space
         held -= len(own[receiver])
         if events.kind[row] == Kind.FORK:
-            own[value] = _merged(np.concatenate([own[value], own[space]]))
+            own[value] = _joined(own[value], own[space])
         elif events.kind[row] == Kind.MOVE:
             moved = _clipped(own[space], page, page + count) + (value - page)
-            own[space] = _merged(np.concatenate([own[space], moved]))
+            own[space] = _joined(own[space], moved)
         else:
             shared = _clipped(own[value], page, page + count)
-            own[space] = _merged(np.concatenate([own[space], shared]))
+            own[space] = _joined(own[space], shared)
         held += len(own[receiver])
 
 
@@ -151,31 +169,64 @@ def _ranks(parts: Intervals) -> npt.NDArray[np.int64]:
     return result
 
 
+@dataclass(frozen=True)
+class _Held:
+    """One space's universe with the entries before each interval."""
+
+    parts: Intervals
+    ranks: npt.NDArray[np.int64]
+
+    def positions(
+        self, start: npt.NDArray[np.int64], low: int, high: int
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """Whether the universe holds the pages `start`, all of low .. high, and how many entries stand before them."""
+        near = _overlapping(self.parts, low, high)
+        begin = max(near.start - 1, 0)
+        parts, ranks = self.parts[begin : near.stop], self.ranks[begin : near.stop]
+        at = np.searchsorted(parts[:, 0], start, side="right") - 1
+        inside = (at >= 0) & (start < parts[at, 1])
+        below = ranks[at] + np.minimum(start, parts[at, 1]) - parts[at, 0]
+        return inside, np.where(at >= 0, below, 0)
+
+
 def _runs(
-    mine: Intervals, other: Intervals, low: int, high: int
+    mine: _Held, other: _Held, low: int, high: int, shift: int = 0
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    # Where the pages low .. high that both universes hold stand in each: (offset here, offset there, entries). And
-    # where those stand that only the other holds: (offset of the last entry before them here, offset there, entries).
-    here, there = _clipped(mine, low, high), _clipped(other, low, high)
+    # Where the pages low .. high of `mine`, and the same of `other` but `shift` higher up, stand where both hold them:
+    # (offset here, offset there, entries). And where those stand that only the other holds: (offset of the last entry
+    # before them here, offset there, entries).
+    here, there = _clipped(mine.parts, low, high), _clipped(other.parts, low + shift, high + shift) - shift
     if len(here) == 0 or len(there) == 0:
         return np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64)
     cuts = np.unique(np.concatenate([here.ravel(), there.ravel()]))
     start, stop = cuts[:-1], cuts[1:]
-
-    def position(parts: Intervals) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        # Whether each run is inside, and the entries before it.
-        at = np.searchsorted(parts[:, 0], start, side="right") - 1
-        inside = (at >= 0) & (stop <= parts[at, 1])
-        below = _ranks(parts)[at] + np.minimum(start, parts[at, 1]) - parts[at, 0]
-        return inside, np.where(at >= 0, below, 0)
-
-    in_mine, offset_here = position(mine)
-    in_other, offset_there = position(other)
+    in_mine, offset_here = mine.positions(start, low, high)
+    in_other, offset_there = other.positions(start + shift, low + shift, high + shift)
     both = in_mine & in_other
     gap = ~in_mine & in_other & (offset_here > 0)
     runs: npt.NDArray[np.int64] = np.column_stack([offset_here, offset_there, stop - start])[both]
     gaps: npt.NDArray[np.int64] = np.column_stack([offset_here - 1, offset_there, stop - start])[gap]
     return runs, gaps
+
+
+def _all_runs(events: Events, held: list[_Held]) -> tuple[npt.NDArray[np.int64], ...]:
+    # `pair_first`, `pairs`, `gap_first` and `gaps` of a Universe.
+    n_pairs, n_gaps = (np.zeros(len(events.kind) + 1, np.int64) for _ in range(2))
+    pairs, gaps = ([np.zeros((0, 3), np.int64)] for _ in range(2))
+    for row in np.flatnonzero(np.isin(events.kind, (Kind.FORK, Kind.SHARE, Kind.MOVE))):
+        space, value = int(events.space[row]), int(events.value[row])
+        page, count = int(events.page[row]), int(events.n_pages[row])
+        if events.kind[row] == Kind.FORK:
+            runs, holes = _runs(held[space], held[value], 0, PAGE_LIMIT)
+        elif events.kind[row] == Kind.SHARE:
+            runs, holes = _runs(held[space], held[value], page, page + count)
+            holes = holes[:0]  # sharing changes no mapping
+        else:
+            runs, holes = _runs(held[space], held[space], page, page + count, value - page)
+        n_pairs[row + 1], n_gaps[row + 1] = len(runs), len(holes)
+        pairs.append(runs)
+        gaps.append(holes)
+    return np.cumsum(n_pairs), np.concatenate(pairs), np.cumsum(n_gaps), np.concatenate(gaps)
 
 
 def find_universe(events: Events, n_spaces: int) -> Universe:
@@ -184,7 +235,8 @@ def find_universe(events: Events, n_spaces: int) -> Universe:
     _derive(events, own)
     sizes = np.array([int((parts[:, 1] - parts[:, 0]).sum()) for parts in own], np.int64)
     rows = np.concatenate(own) if own else np.zeros((0, 2), np.int64)
-    ranks = np.concatenate([_ranks(parts) for parts in own]) if own else np.zeros(0, np.int64)
+    held = [_Held(parts, _ranks(parts)) for parts in own]
+    ranks = np.concatenate([one.ranks for one in held]) if own else np.zeros(0, np.int64)
     pointer = np.concatenate([[0], np.cumsum([len(parts) for parts in own])]).astype(np.int64)
     starts, ends = np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1])
     n_events = len(events.kind)
@@ -193,33 +245,15 @@ def find_universe(events: Events, n_spaces: int) -> Universe:
         _locate(starts, ends, ranks, pointer, events.space, events.page, events.n_pages, first, last)
         target = np.where(events.kind == Kind.MOVE, events.value, 0)
         _locate(starts, ends, ranks, pointer, events.space, target, events.n_pages, target_first, target_last)
-    pairs: list[npt.NDArray[np.int64]] = []
-    gaps: list[npt.NDArray[np.int64]] = []
-    n_pairs, n_gaps = np.zeros(n_events + 1, np.int64), np.zeros(n_events + 1, np.int64)
-    for row in np.flatnonzero(np.isin(events.kind, (Kind.FORK, Kind.SHARE, Kind.MOVE))):
-        space, value = int(events.space[row]), int(events.value[row])
-        page, count = int(events.page[row]), int(events.n_pages[row])
-        if events.kind[row] == Kind.FORK:
-            runs, holes = _runs(own[space], own[value], 0, PAGE_LIMIT)
-        elif events.kind[row] == Kind.SHARE:
-            runs, holes = _runs(own[space], own[value], page, page + count)
-            holes = holes[:0]  # sharing changes no mapping
-        else:
-            # From the old pages to the new ones, by looking at the targets as if they stood at the old addresses.
-            shift = page - value
-            runs, holes = _runs(own[space], own[space] + shift, page, page + count)
-        n_pairs[row + 1], n_gaps[row + 1] = len(runs), len(holes)
-        pairs.append(runs)
-        gaps.append(holes)
-    none = np.zeros((0, 3), np.int64)
+    pair_first, pairs, gap_first, gaps = _all_runs(events, held)
     return Universe(
         size=sizes,
         first=first,
         last=last,
         target_first=target_first,
         target_last=target_last,
-        pair_first=np.cumsum(n_pairs),
-        pairs=np.concatenate([none, *pairs]),
-        gap_first=np.cumsum(n_gaps),
-        gaps=np.concatenate([none, *gaps]),
+        pair_first=pair_first,
+        pairs=pairs,
+        gap_first=gap_first,
+        gaps=gaps,
     )

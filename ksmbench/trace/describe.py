@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import KIND_NAMES, TABLES, Kind
 from ksmbench.trace.tables import memory_limit, table_path
-from ksmbench.trace.walk import Walk, make_walk, walk
+from ksmbench.trace.walk import Progress, Walk, make_walk, walk
 from ksmbench.trace.walk_verbs import ABSENT, MERGEABLE, Odd
 
 # Every file that any release has under /sys/kernel/mm/ksm and that can be written.
@@ -121,7 +121,7 @@ def _file_sizes(trace: Trace) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in paths if path.is_file()}
 
 
-def describe(trace: Trace, *, max_memory: int | None = None) -> dict[str, Any]:
+def describe(trace: Trace, *, max_memory: int | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Count what is in `trace` and what could be shared, after the events of its first instant and at its end.
 
     `memory["start"]` and `memory["end"]` count pages: `pages` are page-table entries that map an anonymous frame,
@@ -129,15 +129,16 @@ def describe(trace: Trace, *, max_memory: int | None = None) -> dict[str, Any]:
     `duplicates_within` are beyond the first of a content in its space, `duplicates_across` count a content once per
     further space; an oracle holds every content of mergeable memory once and zero pages nowhere. Raises `TraceError`
     (E09) where the pages that can be present need more than `max_memory` bytes (default: half of the machine's memory).
+    `progress` is told the part done, 0 to 1.
     """
     events = trace.events
     n_events, n_contents = len(events.kind), len(trace.contents.lcp)
     prepared = make_walk(trace, memory_limit() if max_memory is None else max_memory)
     first_ns, last_ns = (int(events.time_ns[0]), int(events.time_ns[-1])) if n_events else (0, 0)
     split = int(np.searchsorted(events.time_ns, first_ns, side="right"))
-    walk(prepared, 0, split)
+    walk(prepared, 0, split, progress)
     start, start_spaces = _snapshot(prepared, n_contents)
-    walk(prepared, split, n_events)
+    walk(prepared, split, n_events, progress)
     end, end_spaces = _snapshot(prepared, n_contents)
     counts = np.bincount(events.kind, minlength=len(KIND_NAMES))
     at_first = events.kind[:split] == Kind.READ

@@ -4,6 +4,7 @@ This is the truth that `ksmbench info` describes. Pages are held as entries (`ks
 the pages that occur. What is odd but possible changes nothing and is counted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from ksmbench.trace.walk_verbs import ABSENT, Odd, Script, State, play
 
 _BYTES_PER_ENTRY = 80  # of the state and of the arrays that describe it
 _BYTES_PER_EVENT = 120
+
+Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,19 @@ def make_walk(trace: Trace, max_memory: int) -> Walk:
     return Walk(script, state)
 
 
-def walk(prepared: Walk, start: int, stop: int) -> None:
-    """Apply the events `start` to `stop` to the state."""
+def walk(prepared: Walk, start: int, stop: int, progress: Progress | None = None) -> None:
+    """Apply the events `start` to `stop` to the state; `progress` is told the part of all events that is done.
+
+    Python looks up now and then, so that Ctrl-C is heard whatever a trace asks for.
+    """
     frozen: list[Any] = []
     for column in prepared.script:
         view = column.view()
         view.setflags(write=False)  # numba types read-only arrays apart: all are, so that kernels are compiled once
         frozen.append(view)
-    play(prepared.state, Script(*frozen), start, stop)
+    script = Script(*frozen)
+    at = start
+    while at < stop:
+        at = int(play(prepared.state, script, at, stop))
+        if progress is not None:
+            progress(at / len(script.kind))

@@ -19,6 +19,7 @@ WIPEONFORK = 32
 _MAPPED = PRIVATE | NEVER
 
 ABSENT = -1
+_PAUSE_AFTER = 20_000_000  # entries looked at between two moments for Python
 
 
 class Odd(IntEnum):
@@ -306,8 +307,15 @@ def _apply(s: State, script: Script, i: Integer) -> None:
 
 
 @kernel
-def play(s: State, script: Script, start: Integer, stop: Integer) -> None:
-    """Apply the events `start` to `stop`. Writes: `s`."""
+def play(s: State, script: Script, start: Integer, stop: Integer) -> Integer:
+    """Apply the events from `start` on, at most to `stop`; returns where it paused. Writes: `s`."""
+    work = 0
     for i in range(start, stop):
+        if work > _PAUSE_AFTER:
+            return i
+        if script.kind[i] == Kind.PRCTL:
+            work += script.begin[script.space[i] + 1] - script.begin[script.space[i]]
+        work += 1 + script.last[i] - script.first[i]
         if script.kind[i] != Kind.TUNE and script.kind[i] != Kind.MARK:
             _apply(s, script, i)
+    return stop
