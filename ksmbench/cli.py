@@ -48,4 +48,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)  # as a shell reports SIGINT
+    except MemoryError:
+        click.echo("ksmbench: this machine's memory is not enough; --max-memory refuses what is too large", err=True)
+        sys.exit(1)
+    except OSError as error:  # what is read and written by name has its own sentences: this is the standard output
+        click.echo(f"ksmbench: the output could not be written ({error.strerror or error})", err=True)
+        sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -24,6 +24,8 @@ def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
         seen.add(path.resolve())
         if path.is_dir():
             raise UsageError(f"{path} is a folder; name a file")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no ordinary file; name one")  # renaming onto a device would replace it
         if path.exists() and not force:
             raise UsageError(f"{path} exists already; choose another name or pass --force")
         if not path.resolve().parent.is_dir():

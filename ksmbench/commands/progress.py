@@ -23,7 +23,7 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None] | None]:
 
     None where that is no terminal.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None where it is closed
         yield None
         return
     _tell_of_compiling()

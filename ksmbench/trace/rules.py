@@ -112,7 +112,7 @@ def check_table_size(file: str, n_rows: int, n_bytes: int, max_memory: int) -> N
     if n_bytes > max_memory:
         gib = n_bytes / 2**30
         what = f"{n_rows:,} rows need {gib:,.1f} GiB of memory, of which {max_memory / 2**30:,.1f} GiB may be used"
-        refuse(file, f"{what}; read it on a larger machine", "C08")
+        refuse(file, f"{what}; read it on a larger machine or allow more", "C08")
 
 
 def check_trace_id(file: str, metadata: dict[bytes, bytes] | None, trace_id: object) -> None:

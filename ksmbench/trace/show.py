@@ -20,7 +20,7 @@ _ODD_WORDS = {
     "swapouts_of_nothing": "swapouts of absent pages",
     "migrations_of_nothing": "migrations of absent pages",
     "advice_without_effect": "advice that changes nothing here",
-    "huge_outside": "huge blocks not wholly in private mappings",
+    "huge_outside": "huge blocks not wholly in anonymous mappings",
     "tunes_of_unknown_settings": "tunes of settings that no release has",
     "spaces_without_events": "spaces without any event",
 }

@@ -149,7 +149,7 @@ def _huge(s: State, first: Integer, last: Integer) -> None:
     for start in range(first, last, HUGE_PAGES):
         whole = True
         for e in range(start, start + HUGE_PAGES):
-            whole = whole and s.flags[e] & PRIVATE != 0
+            whole = whole and s.flags[e] & (PRIVATE | FILE) == PRIVATE  # files have no huge frames
         if whole:
             _fill(s, start, start + HUGE_PAGES, -1)
         else:

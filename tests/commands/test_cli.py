@@ -1,9 +1,11 @@
 """The command line as a whole: quick to answer, nothing heavy before it is needed, examples, completion."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,23 @@ def test_completion_knows_every_design() -> None:
         env=words,
     )
     assert done.stdout.split() == ["plain,ksm-6.18"]
+
+
+def test_output_is_never_renamed_onto_a_device(tmp_path: Path, trace: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    done = run("replay", trace, "-o", fifo, "--force")
+    assert_one_line_mistake(done)
+    assert "no ordinary file" in done.stderr
+    assert fifo.is_fifo()
+
+
+def test_a_full_disk_and_closed_outputs_are_no_tracebacks(trace: Path) -> None:
+    command = f"{sys.executable} -m ksmbench info {trace}"
+    full = subprocess.run(["sh", "-c", f"{command} >/dev/full"], capture_output=True, text=True, check=False)
+    assert (full.returncode, full.stderr.count("\n")) == (1, 1), full.stderr
+    assert "could not be written" in full.stderr
+    for closed in ("2>&-", "| head -1"):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert str(trace) in done.stdout
