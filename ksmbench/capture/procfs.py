@@ -103,8 +103,13 @@ def is_kernel_thread(pid: int) -> bool:
 
 
 def program_identity(pid: int) -> tuple[str, ...]:
-    """Return what changes when the process executes another program: where its code and stack begin."""
+    """Return what changes when the process executes another program: where its code and stack begin.
+
+    Raises `ProcessGoneError` where it has no memory any more, which comes before its end.
+    """
     fields = stat_fields(pid)
+    if fields[23] == "0":
+        raise ProcessGoneError
     return fields[23], fields[24], fields[25]
 
 

@@ -1,7 +1,7 @@
 """Stopping a process while it is read, and letting it go on whatever happens to us.
 
-A child process of ours knows whom we stopped. When we end, also by SIGKILL, the pipe between us closes and it lets
-them go on; when we take much longer than allowed, it does so too.
+A child process of ours knows whom we stopped. It lets them go on when the time allowed is over, whatever we are doing
+then, and when we end, also by SIGKILL: the pipe between us closes.
 """
 
 import os
@@ -12,40 +12,51 @@ import time
 
 from ksmbench.capture.procfs import ProcessGoneError, stat_fields, thread_states
 
-# Reads lines "stop PID" and "go PID"; a process id is turned into a descriptor at once, so it cannot come to mean
-# another process.
+# Reads lines "stop PID" (answered by a dot: from then on it watches) and "go PID" (answered by the seconds for which
+# the process was stopped at most), one process at a time. A process id is turned into a descriptor at once, so it
+# cannot come to mean another process.
 _WATCHDOG = """
-import os, select, signal, sys
+import os, select, signal, sys, time
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-stopped = {}
-def let_go(pid):
-    handle = stopped.pop(pid)
+try:
+    os.nice(-20)  # to be on time on a busy machine
+except OSError:
+    pass
+handle, since, held = -1, 0.0, 0.0
+def let_go():
+    global handle, held
     try:
         signal.pidfd_send_signal(handle, signal.SIGCONT)
     except OSError:
         pass
+    held = time.monotonic() - since
     os.close(handle)
+    handle = -1
 rest = b""
 while True:
-    ready, _, _ = select.select([0], [], [], float(sys.argv[1]) if stopped else None)
+    left = max(0.0, since + float(sys.argv[1]) - time.monotonic()) if handle >= 0 else None
+    ready, _, _ = select.select([0], [], [], left)
     data = os.read(0, 4096) if ready else b""
     if not data:
-        for pid in list(stopped):
-            let_go(pid)
+        if handle >= 0:
+            let_go()
         if ready:
             break
     *lines, rest = (rest + data).split(b"\\n")
     for line in lines:
         verb, pid = line.split()
         if verb == b"stop":
+            held, since = 0.0, time.monotonic()
             try:
-                stopped[pid] = os.pidfd_open(int(pid))
+                handle = os.pidfd_open(int(pid))
             except OSError:
                 pass
             os.write(1, b".")
-        elif pid in stopped:
-            os.close(stopped.pop(pid))
+        else:
+            if handle >= 0:
+                let_go()
+            os.write(1, b"%.6f\\n" % held)
 """
 _STOPPED = {"T", "t", "Z", "X"}
 
@@ -54,7 +65,7 @@ class Stopper:
     """Stops processes for at most `budget_s` seconds at a time; a budget of 0 never stops one.
 
     `n_stops` counts the stops, `n_overrun` those that ended before the reading did because the budget was spent,
-    `longest_s` is the longest of them.
+    `longest_s` is the longest of them as the watchdog measured it.
     """
 
     def __init__(self, budget_s: float) -> None:
@@ -69,7 +80,7 @@ class Stopper:
         if budget_s > 0:
             # A session of its own: a terminal's Ctrl-C does not reach it.
             self._watchdog = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(budget_s + 1.0)],
+                [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(budget_s)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
@@ -86,9 +97,10 @@ class Stopper:
             self._handle = os.pidfd_open(pid)
         except OSError:
             raise ProcessGoneError from None
+        self._since = time.monotonic()  # before the watchdog's clock: what we hold for stopped is
         self._watchdog.stdin.write(b"stop %d\n" % pid)
-        self._watchdog.stdout.read(1)  # from here on the watchdog lets it go if we cannot
-        self._pid, self._since = pid, time.monotonic()
+        self._watchdog.stdout.read(1)
+        self._pid = pid
         try:
             signal.pidfd_send_signal(self._handle, signal.SIGSTOP)
             while not set(thread_states(pid)) <= _STOPPED:
@@ -103,9 +115,8 @@ class Stopper:
             raise
 
     def in_time(self) -> bool:
-        """Let the process go on if the budget is spent; returns whether it still stands still."""
-        if self._pid >= 0 and time.monotonic() - self._since > self.budget_s:
-            self.n_overrun += 1
+        """Return whether the process still stands still; the watchdog lets it go on when the budget is spent."""
+        if self._pid >= 0 and time.monotonic() - self._since >= self.budget_s:
             self.go()
         return self._pid >= 0
 
@@ -113,15 +124,14 @@ class Stopper:
         """Let the process that is stopped, if any, go on."""
         if self._pid < 0:
             return
-        try:
-            signal.pidfd_send_signal(self._handle, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
+        assert self._watchdog is not None
+        assert self._watchdog.stdin is not None
+        assert self._watchdog.stdout is not None
         self.n_stops += 1
-        self.longest_s = max(self.longest_s, time.monotonic() - self._since)
+        self.n_overrun += time.monotonic() - self._since >= self.budget_s
+        self._watchdog.stdin.write(b"go %d\n" % self._pid)
+        self.longest_s = max(self.longest_s, float(self._watchdog.stdout.readline() or 0))
         os.close(self._handle)
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            self._watchdog.stdin.write(b"go %d\n" % self._pid)
         self._pid = self._handle = -1
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import select
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -148,23 +147,23 @@ class Watched:
 
     def _look(self, now: int) -> None:
         mappings = self.source.mappings()
-        if not mappings and self._mappings:
-            time.sleep(0.01)
-            if self.ended:
-                raise ProcessGoneError
         program = program_identity(self.source.pid)
         if program != self._program:
-            self._program = program
-            self._recorder.add(now, Kind.EXEC, self.space)
-            self.pagemap.close()  # it shows the page table that was there when it was opened
-            self.pagemap = PageMap(self.source.pid)
-            self._mappings = []
-            self._keep(np.zeros(len(self._content), np.bool_))
-            self._merges_any = False
-        found = [self.pagemap.look(m.start, m.end) for m in mappings] or [no_pages()]
-        pages = join(found)
+            self._follow_exec(now, program)
+        pages = join([self.pagemap.look(m.start, m.end) for m in mappings] or [no_pages()])
+        program_identity(self.source.pid)  # if it ended meanwhile, its memory was not absent but gone
         self._record_mappings(now, mappings)
         self._record_pages(now, pages)
+
+    def _follow_exec(self, now: int, program: tuple[str, ...]) -> None:
+        pagemap = PageMap(self.source.pid)  # the old one shows the page table that was there when it was opened
+        self.pagemap.close()
+        self.pagemap = pagemap
+        self._program = program
+        self._recorder.add(now, Kind.EXEC, self.space)
+        self._mappings = []
+        self._keep(np.zeros(len(self._content), np.bool_))
+        self._merges_any = False
 
     def _record_mappings(self, now: int, new: list[Mapping]) -> None:
         add = self._recorder.add
