@@ -82,9 +82,10 @@ class Scenario:
 class _Builder:
     """Writes events, and keeps a record of what is mapped."""
 
-    def __init__(self, seed: int, known: Collection[str], n_nodes: int) -> None:
+    def __init__(self, seed: int, known: Collection[str], n_nodes: int, without: Collection[Kind]) -> None:
         self.rng = np.random.default_rng([seed, 3])
         self.n_nodes = n_nodes
+        self.without = without
         self.rows: list[Row] = []
         self.named: dict[int, int] = {}
         self.nodes: dict[int, int] = {}
@@ -114,6 +115,8 @@ class _Builder:
         return bool(self.rng.random() < part)
 
     def add(self, kind: Kind, space: int, at: _Range | None = None, value: int = 0) -> None:
+        if kind in self.without:
+            return
         page, count = (_FIRST_PAGE + at[0] * _AREA_STEP + at[1], at[2]) if at else (0, 0)
         if self.n_nodes > 1 and kind in (Kind.WRITE, Kind.TOUCH, Kind.HUGE):
             self.nodes[len(self.rows)] = self.pick(*range(self.n_nodes))
@@ -301,9 +304,12 @@ class _Builder:
         self.add(Kind.MARK, 0)
 
 
-def generate(seed: int, known: Collection[str], *, n_nodes: int = 1) -> Scenario:
-    """The scenario of `seed` for a design that has the settings `known`, on a host of `n_nodes` NUMA nodes."""
-    b = _Builder(seed, known, n_nodes)
+def generate(seed: int, known: Collection[str], *, n_nodes: int = 1, without: Collection[Kind] = ()) -> Scenario:
+    """The scenario of `seed` for a design that has the settings `known`, on a host of `n_nodes` NUMA nodes.
+
+    Events of the kinds `without` are left out, as for a kernel that lacks a call.
+    """
+    b = _Builder(seed, known, n_nodes, without)
     settings = {
         "pages_to_scan": b.pick(1, 2, 3, 5, 7, 10, 20, 50, 100, 100_000),
         "smart_scan": b.pick(0, 0, 1),

@@ -10,10 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ksmbench.validate.building import built
+from ksmbench.validate.generate import generate
+from ksmbench.validate.guests import GuestPlay, unplayable_kinds
 from ksmbench.validate.kernels import KernelFiles, kept_kernel, kernel_files
+from ksmbench.validate.script import UnplayableError
 from ksmbench.validate.vm import Guest, KernelError, why_no_guest
 
 SERIES = "6.1"
@@ -80,6 +84,20 @@ def test_a_guest_that_does_not_answer_is_ended(kernel: KernelFiles) -> None:
         with pytest.raises(KernelError, match=r"takes no more requests|has ended"):
             guest.run([FACTS])
     assert not alive(guest.pid)
+
+
+def test_a_trace_in_a_guest_and_after_its_end_in_another(kernel: KernelFiles) -> None:
+    scenario = generate(1, ["run", "sleep_millisecs", "pages_to_scan"], without=unplayable_kinds(kernel))
+    times = np.arange(8) * 20_000_000
+    with GuestPlay(kernel, frames=True) as play:
+        played = play(scenario.trace, times, scenario.settings)
+        assert played.samples["time_ns"].to_list() == times.tolist()
+        assert played.samples["frames"].min() > 0  # type: ignore[operator]
+        assert "smart_scan" not in played.samples.columns  # of 6.7
+        with pytest.raises(UnplayableError, match=r"did not answer within"):
+            play(scenario.trace, times, scenario.settings, timeout=0.01)
+        again = play(scenario.trace, times, scenario.settings)
+    assert again.samples.equals(played.samples)
 
 
 def test_a_guest_that_cannot_boot_says_so(kernel: KernelFiles, tmp_path: Path) -> None:
