@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 
+from ksmbench.errors import UsageError
 from ksmbench.replaying import replay
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.describe import SETTINGS, describe
@@ -149,7 +150,11 @@ def main() -> None:
     first, last = int(sys.argv[1]), int(sys.argv[2])
     for seed in range(first, last):
         print("seed", seed, file=sys.stderr, flush=True)
-        play(seed)
+        try:
+            play(seed)
+        except UsageError as error:
+            if "samples" not in str(error):  # a tune of sleep_millisecs may ask for any number of batches
+                raise
 
 
 if __name__ == "__main__":
