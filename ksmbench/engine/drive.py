@@ -31,6 +31,7 @@ class Timing:
     profile: CostProfile | None = None  # None: scanning takes no time
     with_spaces: bool = False
     ignore_tune: bool = False
+    look: Callable[[Machine], None] | None = None  # is shown the state at every sample but the last
 
     @property
     def settles(self) -> bool:
@@ -85,7 +86,7 @@ def drive(
     m[SETTLING] = timing.settles
     m[IGNORE_TUNE] = timing.ignore_tune
     kept = n_spaces if timing.with_spaces else 0
-    add_samples(machine, _CHUNK, max(_CHUNK, 4 * kept) if kept else 0)
+    add_samples(machine, 1 if timing.look else _CHUNK, max(_CHUNK, 4 * kept) if kept else 0)
     parts = []
     total = 0
     status = FULL
@@ -93,6 +94,8 @@ def drive(
         status = step()
         if status == GROW and grow is not None:
             grow()
+        if status == FULL and timing.look is not None:
+            timing.look(machine)
         if status in (FULL, DONE):
             parts.append(take_away(machine))
             total += len(parts[-1][0])

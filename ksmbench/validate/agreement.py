@@ -1,7 +1,8 @@
 """A trace through the engine and through a kernel, side by side: what was compared, and where they first differ."""
 
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from ksmbench.errors import KsmbenchError
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 from ksmbench.validate.outcome import Played
+from ksmbench.validate.placing import EnginePlaces, Places, differing_merge, differing_place
+from ksmbench.validate.script import FEW_PAGES
 
 # Plays a trace on some kernel with ksmd stepped at the given times (ns) and these settings.
 Play = Callable[[Trace, npt.NDArray[np.int64], dict[str, int]], Played]
@@ -29,6 +32,7 @@ class Replayed:
     samples: pl.DataFrame
     spaces: pl.DataFrame
     refused_tunes: int
+    places: dict[int, Places]  # time_ns to rows, of traces with few pages
 
     @property
     def times(self) -> npt.NDArray[np.int64]:
@@ -79,7 +83,9 @@ def replay_batches(trace: Trace, design: str, settings: dict[str, int], *, n_bat
     until = plan.end_ns
     if n_batches:
         until = plan.start_ns + (n_batches - 1) * complete["sleep_millisecs"] * 1_000_000
-    timing = Timing(start_ns=plan.start_ns, until_ns=until, every_batch=True, with_spaces=True)
+    seen = EnginePlaces()
+    look = seen.look if plan.n_entries <= FEW_PAGES and "frames_ksm" in chosen.counters and chosen.settings else None
+    timing = Timing(start_ns=plan.start_ns, until_ns=until, every_batch=True, with_spaces=True, look=look)
     record = chosen.run(trace, plan, complete, timing, check=True)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
@@ -93,6 +99,7 @@ def replay_batches(trace: Trace, design: str, settings: dict[str, int], *, n_bat
             pl.col("space").cast(pl.UInt32)
         ),
         record.refused_tunes,
+        seen.places,
     )
 
 
@@ -168,14 +175,34 @@ def _compare_idle(ours: Replayed, steps: pl.DataFrame) -> Tally:
     return tally
 
 
-def _without(played: Played, times: npt.NDArray[np.int64]) -> Played:
-    # The rows of other times.
-    kept = ~pl.col("time_ns").is_in(times.tolist())
-    return Played(played.samples.filter(kept), played.spaces.filter(kept), played.ksmd_cpu_ns, played.refused)
+def _compare_places(ours: Replayed, theirs: Played) -> list[Tally]:
+    # Which pages have one frame together, and what merged into it.
+    mapped, merged = Tally("page has frame"), Tally("merge events")
+    for batch, time in enumerate(ours.times.tolist()):
+        if time not in ours.places or time not in theirs.places:
+            continue
+        mine, other = ours.places[time], theirs.places[time]
+        mapped.batches += 1
+        wrong = differing_place(mine, other, tells_ksm="frames_ksm" in theirs.samples.columns)
+        if wrong:
+            mapped.differences += 1
+            mapped.see(time, f"batch {batch} at {time / 1e6:g} ms: {wrong}")
+        elif time in theirs.merges:
+            merged.batches += 1
+            wrong = differing_merge(theirs.merges[time], mine, other)
+            if wrong:
+                merged.differences += 1
+                merged.see(time, f"batch {batch} at {time / 1e6:g} ms: {wrong}")
+    return [tally for tally in (mapped, merged) if tally.batches]
+
+
+def _of_times(played: Played, times: npt.NDArray[np.int64]) -> Played:
+    kept = pl.col("time_ns").is_in(times.tolist())
+    return replace(played, samples=played.samples.filter(kept), spaces=played.spaces.filter(kept))
 
 
 def compare(ours: Replayed, theirs: Played) -> Agreement:
-    """Every counter that both have after every batch, those of the spaces, and how many stores were refused."""
+    """Every counter that both have after every batch, those of the spaces, and which page has which frame."""
     result = Agreement(ours, theirs)
     shared = (name for name in ours.samples.columns if name in theirs.samples.columns and name != "time_ns")
     result.tallies = _compare_columns(ours.samples, theirs.samples, shared)
@@ -185,20 +212,27 @@ def compare(ours: Replayed, theirs: Played) -> Agreement:
         for tally in _compare_columns(ours.spaces, theirs.spaces, names).values():
             tally.name = f"{tally.name} of spaces"
             result.tallies[tally.name] = tally
-    stores = Tally("refused stores", 1, int(ours.refused_tunes != len(theirs.refused)))
-    if stores.differences:
-        told = f"at the end: {ours.refused_tunes} stores were refused, by the kernel {len(theirs.refused)}"
-        stores.see(int(ours.times[-1]) if len(ours.times) else 0, told)
-    result.tallies[stores.name] = stores
+    result.tallies |= {tally.name: tally for tally in _compare_places(ours, theirs)}
     return result
 
 
-def agree(trace: Trace, settings: dict[str, int], play: Play, *, design: str, n_batches: int = 0) -> Agreement:
+def _compare_refusals(trace: Trace, ours: Replayed, theirs: Played) -> Tally:
+    tally = Tally("refused stores", 1, int(ours.refused_tunes != len(theirs.refused)))
+    if tally.differences:
+        rows = ", ".join(f"row {row} ({os.strerror(error)})" for row, error in list(theirs.refused.items())[:8])
+        told = f"until the end {ours.refused_tunes} stores are refused, by the kernel {len(theirs.refused)}: {rows}"
+        tally.see(int(trace.events.time_ns[-1]), told)
+    return tally
+
+
+def agree(trace: Trace, settings: dict[str, int], play: Play, *, design: str) -> Agreement:
     """Replay `trace`, play it on a kernel with the same batches, and compare."""
-    ours = replay_batches(trace, design, settings, n_batches=n_batches)
-    idle = np.setdiff1d(idle_times(trace, ours, settings), ours.times) if not n_batches else np.zeros(0, np.int64)
-    played = play(trace, np.union1d(ours.times, idle), settings)
-    result = compare(ours, _without(played, idle))
+    ours = replay_batches(trace, design, settings)
+    idle = np.setdiff1d(idle_times(trace, ours, settings), ours.times)
+    end = trace.events.time_ns[-1:]  # what comes after the last batch is played as well, and then not compared
+    played = play(trace, np.unique(np.concatenate([ours.times, idle, end])), settings)
+    result = compare(ours, _of_times(played, ours.times))
     steps = played.samples.filter(pl.col("time_ns").is_in(idle.tolist()))
     result.tallies["nothing to do"] = _compare_idle(ours, steps)
+    result.tallies["refused stores"] = _compare_refusals(trace, ours, played)
     return result

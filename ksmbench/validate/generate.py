@@ -317,7 +317,7 @@ def generate(seed: int, known: Collection[str], *, n_nodes: int = 1, without: Co
         "max_page_sharing": b.pick(2, 3, 4, 8, 256),
         "stable_node_chains_prune_millisecs": b.pick(0, NEVER_PRUNE),
         "merge_across_nodes": b.pick(0, 1),
-        "run": b.pick(*[1] * 14, 0, 2),
+        "run": b.pick(*[1] * 14, 0, 2) if "run" in known else 1,
     }
     if b.has_huge:
         settings["pages_to_scan"] = b.pick(100, 300, 700, 2000, 100_000)

@@ -13,7 +13,7 @@ from ksmbench.trace.schema import Kind
 from ksmbench.validate.kernel import player
 from ksmbench.validate.kernels import KernelFiles
 from ksmbench.validate.outcome import Played, read_result
-from ksmbench.validate.script import UnplayableError, write_script
+from ksmbench.validate.script import UnplayableError, relocation, write_script
 from ksmbench.validate.vm import Guest, KernelError
 
 _PLAYER, _SCRIPT, _RESULT = "/player", "/script", "/result"
@@ -77,9 +77,9 @@ class GuestPlay:
         """Play `trace` with ksmd stepped at `times`, in `timeout` seconds."""
         with tempfile.TemporaryDirectory(prefix="ksmbench-play-") as folder:
             script, result = Path(folder, "script"), Path(folder, "result")
-            write_script(trace, script, times, settings, frames=self._frames)
+            write_script(trace, script, times, settings, frames=self._frames, merges=self._frames)
             result.write_bytes(self._result_of(script.read_bytes(), timeout))
-            return read_result(result, times)
+            return read_result(result, times, relocation(trace))
 
     def _result_of(self, script: bytes, timeout: float) -> bytes:
         guest = self._booted()

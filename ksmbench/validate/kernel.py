@@ -19,7 +19,7 @@ from ksmbench.trace.columns import Trace
 from ksmbench.validate.agreement import Play
 from ksmbench.validate.building import built
 from ksmbench.validate.outcome import Played, batches_done, read_result
-from ksmbench.validate.script import write_script
+from ksmbench.validate.script import relocation, write_script
 from ksmbench.validate.sysfs import KsmSession
 
 _PLAYER = Path(__file__).parent / "player"
@@ -58,6 +58,7 @@ def play_on_kernel(
     times: npt.NDArray[np.int64] | None = None,
     sleep_millisecs: int = 20,
     frames: bool = False,
+    merges: bool = False,
     pages: int | None = None,
     session: KsmSession | None = None,
     progress: Told | None = None,
@@ -66,7 +67,8 @@ def play_on_kernel(
     """Play `trace` on this host's kernel, with ksmd stepped batch by batch.
 
     Batches are at `times` (ns; each sees the events up to then), or `n_batches` of them, `sleep_millisecs` apart from
-    the first event on. `frames` adds pages_anon, frames and frames_ksm, read from the page tables after every batch.
+    the first event on. `frames` adds pages_anon, frames and frames_ksm, read from the page tables after every batch,
+    and `merges` the merge events of tracefs, where it is there.
     `pages` is a file descriptor of the contents' bytes in their order; without it they are made up. `session` is one
     that the caller holds already. Needs root; raises `KsmbenchError` with a sentence where something is missing or
     cannot be played.
@@ -75,7 +77,7 @@ def play_on_kernel(
         times = batch_times(trace, n_batches, sleep_millisecs)
     with tempfile.TemporaryDirectory(prefix="ksmbench-play-") as folder, contextlib.ExitStack() as held:
         script, result = Path(folder) / "script", Path(folder) / "result"
-        write_script(trace, script, times, settings, frames=frames, with_contents=pages is None)
+        write_script(trace, script, times, settings, frames=frames, merges=merges, with_contents=pages is None)
         program = player()
         if session is None:
             session = held.enter_context(KsmSession())
@@ -88,14 +90,14 @@ def play_on_kernel(
                 progress(batches_done(result) / max(1, len(times)))
 
         _run(command, session, watch)
-        return read_result(result, times)
+        return read_result(result, times, relocation(trace))
 
 
 def host_play(*, frames: bool = False, progress: Told | None = None, session: KsmSession | None = None) -> Play:
     """Plays on this host, for `ksmbench.validate.agreement`."""
 
     def play(trace: Trace, times: npt.NDArray[np.int64], settings: dict[str, int]) -> Played:
-        options: dict[str, Any] = {**settings, "frames": frames, "progress": progress, "session": session}
-        return play_on_kernel(trace, times=times, **options)
+        options: dict[str, Any] = {**settings, "progress": progress, "session": session}
+        return play_on_kernel(trace, times=times, frames=frames, merges=frames, **options)
 
     return play

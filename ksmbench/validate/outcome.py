@@ -1,7 +1,7 @@
 """What the player found: the kernel's counters after every batch, as tables like those of a replay."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from ksmbench.validate.script import UnplayableError
 _MAGIC = b"ksmdone1"
 _HEAD = 24  # magic, batches done, whether complete
 _ABSENT = -(1 << 63)
+_KSM_BIT = -(1 << 63)
 # The tags of the records.
-_NAMES, _ROW, _TUNED, _FAILED, _MERGED, _FINISHED = range(1, 7)
+_NAMES, _ROW, _TUNED, _FAILED, _MERGED, _FINISHED, _PLACED = range(1, 8)
 # Counted from the start of the play. ksm_zero_pages is among them because a kernel can be left with some for ever: a
 # fork adds all of the parent's to the total, also those in mappings that it does not copy (MADV_DONTFORK).
 _SINCE_BOOT = ("pages_scanned", "pages_skipped", "cow_breaks", "ksm_zero_pages", "general_profit")
@@ -33,6 +34,8 @@ class Played:
     spaces: pl.DataFrame
     ksmd_cpu_ns: list[int]  # per batch
     refused: dict[int, int]  # tune events that the kernel refused: row to errno
+    places: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict)  # see ksmbench.validate.placing
+    merges: dict[int, str] = field(default_factory=dict)  # time_ns to tracefs' lines of that batch
 
 
 def batches_done(path: Path) -> int:
@@ -46,7 +49,7 @@ def batches_done(path: Path) -> int:
 
 
 def _records(data: bytes) -> dict[int, list[bytes]]:
-    found: dict[int, list[bytes]] = {tag: [] for tag in range(_NAMES, _FINISHED + 1)}
+    found: dict[int, list[bytes]] = {tag: [] for tag in range(_NAMES, _PLACED + 1)}
     at = _HEAD
     while at + 8 <= len(data):
         tag, n_bytes = struct.unpack_from("<II", data, at)
@@ -59,8 +62,20 @@ def _known(columns: dict[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[n
     return {name: column for name, column in columns.items() if not (column == _ABSENT).any()}
 
 
-def read_result(path: Path, times: npt.NDArray[np.int64]) -> Played:
-    """The result of a play whose batches were at `times`.
+def _of_batches(records: list[bytes]) -> list[tuple[int, bytes]]:
+    # Those about a batch; the first row of all was before the first batch.
+    found = [(int(struct.unpack_from("<q", record)[0]), record[8:]) for record in records]
+    return [(batch, rest) for batch, rest in found if batch >= 0]
+
+
+def _places(rest: bytes, shift: int) -> npt.NDArray[np.int64]:
+    places = np.frombuffer(rest, np.int64).reshape(-1, 3)
+    frame = places[:, 2]
+    return np.column_stack([places[:, 0], places[:, 1] - shift, frame & ~_KSM_BIT, frame < 0])
+
+
+def read_result(path: Path, times: npt.NDArray[np.int64], shift: int = 0) -> Played:
+    """The result of a play whose batches were at `times`, of a trace that was moved by `shift` pages.
 
     Raises with the player's own sentence where it failed: `UnplayableError` at an event, else `KsmbenchError`.
     """
@@ -93,4 +108,6 @@ def read_result(path: Path, times: npt.NDArray[np.int64]) -> Played:
         ).with_columns(pl.col("space").cast(pl.UInt32)),
         ksmd_cpu_ns=table[:, 1].tolist(),
         refused={event: error for event, error in tuned if error},
+        places={int(times[batch]): _places(rest, shift) for batch, rest in _of_batches(records[_PLACED])},
+        merges={int(times[batch]): rest.decode() for batch, rest in _of_batches(records[_MERGED])},
     )

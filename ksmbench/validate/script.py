@@ -22,6 +22,7 @@ _PAGE_SIZE = 4096
 _HUGE = 512  # pages
 _FREE_PAGES = 1 << 28  # 1 TiB: above what a small process maps low, below its program, libraries and stack
 _FREE_END = 5 << 32  # 80 TiB
+FEW_PAGES = 1 << 17  # over all spaces: of so many it is recorded after every batch which frame each has
 
 # What no process can do to itself as the trace tells it.
 _UNPLAYABLE = {
@@ -83,13 +84,13 @@ def check_contents(contents: Contents) -> None:
             raise TraceError(f"contents: row {row}: over 255 contents after {shared} common bytes")
 
 
-def relocated(trace: Trace) -> Trace:
-    """`trace` with all its pages moved to where a process has nothing else; order and huge-page alignment stay."""
+def relocation(trace: Trace) -> int:
+    """Pages by which a trace is moved to where a process has nothing else; order and huge-page alignment stay."""
     events = trace.events
     ranged = np.isin(events.kind, [int(kind) for kind in RANGE_KINDS])
     moves = events.kind == Kind.MOVE
     if not ranged.any():
-        return trace
+        return 0
     lowest = int(min(events.page[ranged].min(), events.value[moves].min(initial=1 << 52)))
     highest = int(
         max((events.page + events.n_pages)[ranged].max(), (events.value + events.n_pages)[moves].max(initial=0))
@@ -97,8 +98,13 @@ def relocated(trace: Trace) -> Trace:
     shift = _FREE_PAGES - lowest // _HUGE * _HUGE
     if highest + shift > _FREE_END:
         raise UnplayableError(f"the trace spans {highest - lowest:,} pages; no process here has room for that")
-    page = np.where(ranged, events.page + shift, events.page)
-    value = np.where(moves, events.value + shift, events.value)
+    return shift
+
+
+def _relocated(trace: Trace) -> Trace:
+    events, shift = trace.events, relocation(trace)
+    page = np.where(np.isin(events.kind, [int(kind) for kind in RANGE_KINDS]), events.page + shift, events.page)
+    value = np.where(events.kind == Kind.MOVE, events.value + shift, events.value)
     return replace(trace, events=events._replace(page=page, value=value))
 
 
@@ -147,10 +153,11 @@ def write_script(
 
     A batch of ksmd runs at each of `times` (ns), after the events up to then, if anything is registered and run is 1.
     `settings` must all be taken by the kernel; sleep_millisecs is the schedule of `times`, no setting here.
-    `frames` counts frames, `merges` records which pages merge. Without contents the player is given a file with them.
+    `frames` counts frames, and of traces with few pages records which page has which; `merges` records the events of
+    tracefs about merges. Without contents the player is given a file with them.
     """
     check_playable(trace)
-    trace = relocated(trace)
+    trace = _relocated(trace)
     ranges = _ranges(trace)
     events = trace.events
     ranged = np.isin(events.kind, [int(kind) for kind in RANGE_KINDS])
@@ -170,7 +177,9 @@ def write_script(
         trace.contents.lcp.tobytes() if with_contents else b"",
     ]
     counts = (len(stores), len(trace.names), len(is_child), len(ranges), len(times), len(events.kind))
-    header = struct.pack("<8s12Q", _MAGIC, _PAGE_SIZE, frames, merges, first, last, *counts, len(trace.contents.lcp))
+    few = sum(after - page for page, after in ranges) * len(trace.spaces) <= FEW_PAGES
+    what = (2 if frames and few else int(frames), merges)
+    header = struct.pack("<8s12Q", _MAGIC, _PAGE_SIZE, *what, first, last, *counts, len(trace.contents.lcp))
     with path.open("wb") as file:
         file.write(header)
         for table in tables:

@@ -17,6 +17,6 @@ def engine_as_kernel(**other: int) -> Play:
         ours = replay_batches(trace, designs.NEWEST_KSM, settings | other)
         wanted = pl.DataFrame({"time_ns": times})
         samples = wanted.join_asof(ours.samples.sort("time_ns"), on="time_ns")
-        return Played(samples, ours.spaces, [0] * len(times), dict.fromkeys(range(ours.refused_tunes), 22))
+        return Played(samples, ours.spaces, [0] * len(times), dict.fromkeys(range(ours.refused_tunes), 22), ours.places)
 
     return play

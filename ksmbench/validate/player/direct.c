@@ -36,11 +36,13 @@ static void put_progress(void)
         exit(1);
 }
 
-void put_record(enum tag tag, const void *payload, uint32_t n_bytes)
+/* A record whose payload is in two pieces, or in one. */
+void put_record(enum tag tag, const void *first, uint32_t n_first, const void *then, uint32_t n_then)
 {
-    uint32_t head[2] = {tag, n_bytes};
+    uint32_t head[2] = {tag, n_first + n_then};
     fwrite(head, sizeof head, 1, result);
-    fwrite(payload, n_bytes, 1, result);
+    fwrite(first, n_first, 1, result);
+    fwrite(then, n_then, 1, result);
 }
 
 static void end_all(void)
@@ -57,17 +59,19 @@ static void end_all(void)
 /* Ends with one sentence; `event` is the row that could not be played, or -1. */
 void fail(int64_t event, const char *format, ...)
 {
-    struct { int64_t event; char text[400]; } failure = {.event = event};
+    char text[400];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(failure.text, sizeof failure.text, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     end_all();
+    if (script.header)
+        unwatch_merges();
     if (!result) {
-        fprintf(stderr, "%s\n", failure.text);
+        fprintf(stderr, "%s\n", text);
         exit(1);
     }
-    put_record(FAILED, &failure, sizeof failure.event + strlen(failure.text));
+    put_record(FAILED, &event, sizeof event, text, strlen(text));
     fflush(result);
     exit(1);
 }
@@ -272,6 +276,7 @@ int main(int argc, char **argv)
     open_everything(argv[1], argv[2], pages_path);
     prepare_ksm();
     name_counters();
+    watch_merges();
     start_spaces();
     count(-1, 0, pids);
     int64_t done = 0;
@@ -282,13 +287,15 @@ int main(int argc, char **argv)
         int64_t before = ksmd_cpu_ns();
         step_ksmd();
         count(i, ksmd_cpu_ns() - before, pids);
+        put_merges(i);
         rest_ksmd();
         progress.n_done = i + 1;
         if (i % 16 == 0)
             put_progress();
     }
     end_all();
-    put_record(FINISHED, "", 0);
+    unwatch_merges();
+    put_record(FINISHED, "", 0, "", 0);
     fflush(result);
     progress.is_complete = 1;
     put_progress();

@@ -181,7 +181,7 @@ void tune(int64_t event)
     int64_t outcome[2] = {event, store(name, value)};
     if (is_run && !outcome[1])
         run = e->value;
-    put_record(TUNED, outcome, sizeof outcome);
+    put_record(TUNED, outcome, sizeof outcome, "", 0);
 }
 
 int64_t ksmd_cpu_ns(void)

@@ -27,7 +27,7 @@ enum mapping { ANONYMOUS, NEVER_MERGEABLE, PRIVATE_FILE };
 struct header {
     char magic[8];
     uint64_t page_size;
-    uint64_t with_frames; /* whether to count frames after every batch */
+    uint64_t with_frames; /* after every batch: 1 counts frames, 2 also records which page has which */
     uint64_t with_merges; /* whether to record the merge events of tracefs */
     uint64_t first_page, end_page; /* all pages of the trace lie between */
     uint64_t n_settings, n_names, n_spaces, n_ranges, n_batches, n_events, n_contents;
@@ -70,13 +70,13 @@ struct answer {
 };
 
 /* Records of the result: a tag, the payload's bytes, the payload. */
-enum tag { COUNTER_NAMES = 1, ROW, TUNED, FAILED, MERGED, FINISHED };
+enum tag { COUNTER_NAMES = 1, ROW, TUNED, FAILED, MERGED, FINISHED, PLACED };
 
 /* direct.c */
 extern struct script script;
 void open_script(void);
 void fail(int64_t event, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
-void put_record(enum tag tag, const void *payload, uint32_t n_bytes);
+void put_record(enum tag tag, const void *first, uint32_t n_first, const void *then, uint32_t n_then);
 
 /* space.c */
 void serve_space(long space, int driver) __attribute__((noreturn));
@@ -96,5 +96,14 @@ void count(int64_t batch, int64_t cpu_ns, const int *pids);
 int read_text(int fd, char *text, int room);
 int read_once(int fd, char *text, int room);
 int64_t field_of(const char *text, const char *name);
+
+/* frames.c */
+enum { PAGES_ANON, FRAMES, FRAMES_KSM, N_FRAME_COUNTERS };
+void count_frames(int64_t batch, const int *pids, int64_t *counters);
+
+/* merges.c */
+void watch_merges(void);
+void put_merges(int64_t batch);
+void unwatch_merges(void);
 
 #endif
