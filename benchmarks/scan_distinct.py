@@ -16,7 +16,6 @@ import time
 import numpy as np
 
 from ksmbench import designs
-from ksmbench.designs.ksm import DESIGN
 from ksmbench.engine.counters import SAMPLED
 from ksmbench.engine.drive import Timing
 from ksmbench.engine.plan import make_plan
@@ -75,10 +74,11 @@ def one_process(contents: Contents) -> Trace:
 def engine_replay(trace: Trace, batches: int) -> tuple[float, np.ndarray]:
     """CPU seconds of a replay of so many batches, each a full scan, and its rows."""
     plan = make_plan(trace)
-    settings = designs.complete_settings(DESIGN, SETTINGS)
+    design = designs.find(designs.DEFAULT)
+    settings = designs.complete_settings(design, SETTINGS)
     timing = Timing(start_ns=0, until_ns=BATCH_NS * (batches - 1), every_batch=True)
     begin = time.process_time()
-    rows = DESIGN.run(trace, plan, settings, timing).rows
+    rows = design.run(trace, plan, settings, timing).rows
     return time.process_time() - begin, rows
 
 

@@ -103,10 +103,11 @@ def _frame(design: Design, rows: npt.NDArray[np.int64]) -> pl.DataFrame:
     return frame.with_columns(pl.lit(None, pl.Int64).alias(name) for name in missing).select(list(columns))
 
 
-def _spaces_frame(rows: npt.NDArray[np.int64]) -> pl.DataFrame:
+def _spaces_frame(design: Design, rows: npt.NDArray[np.int64]) -> pl.DataFrame:
     names = ("time_ns", "space", *SPACE_COUNTERS)
     frame = pl.DataFrame({name: np.ascontiguousarray(rows[:, i]) for i, name in enumerate(names)})
-    return frame.with_columns(pl.col("space").cast(pl.UInt32))
+    missing = [name for name in SPACE_COUNTERS if name not in design.space_counters]
+    return frame.with_columns(pl.col("space").cast(pl.UInt32), *(pl.lit(None, pl.Int64).alias(n) for n in missing))
 
 
 def _with_end(record: Record) -> npt.NDArray[np.int64]:
@@ -118,7 +119,7 @@ def _with_end(record: Record) -> npt.NDArray[np.int64]:
 
 def replay(
     trace: Trace | str | os.PathLike[str],
-    design: str = designs.NEWEST_KSM,
+    design: str = designs.DEFAULT,
     *,
     sample: Sample = 1.0,
     cost: str | CostProfile | None = None,
@@ -179,7 +180,7 @@ def replay(
                 f"than --max-memory {max_memory / 2**30:.1f} GiB; sample less often or raise it"
             )
         wide = replace(timing, until_ns=record.end_ns, with_spaces=True)
-        return _spaces_frame(chosen.run(opened, plan, complete, wide).spaces)
+        return _spaces_frame(chosen, chosen.run(opened, plan, complete, wide).spaces)
 
     return Result(
         design=chosen.name,

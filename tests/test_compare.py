@@ -64,7 +64,7 @@ def test_several_traces_are_told_apart(trace: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ksm-6.81", 'did you mean "ksm-6.18"'),
+        ("ksm-6.81", 'did you mean "ksm-6.8"'),
         ("ksm-6.18,page_to_scan=1", 'did you mean "pages_to_scan"'),
         ("ksm-6.18,pages_to_scan=many", "must be an integer"),
         ("ksm-6.18,pages_to_scan=-1", "must be an integer from 0"),
@@ -81,7 +81,7 @@ def test_a_wrong_design_is_one_sentence(text: str, message: str) -> None:
 
 def test_nothing_twice_and_nothing_empty(trace: Path) -> None:
     with pytest.raises(UsageError, match="named twice"):
-        compare(trace, ["ksm", "ksm-6.18"])
+        compare(trace, ["ksm", "ksm-7.3"])
     with pytest.raises(UsageError, match="named twice"):
         compare([trace, trace], ["none"])
     with pytest.raises(UsageError, match="at least one design"):

@@ -8,7 +8,44 @@ if TYPE_CHECKING:
     import click
 
 # For shell completion, which must not wait for numba; a test compares them with DESIGNS.
-DESIGN_NAMES = ("ksm-6.18", "none", "oracle")
+DESIGN_NAMES = (
+    "ksm-7.3",
+    "ksm-6.19",
+    "ksm-6.18",
+    "ksm-6.18.0",
+    "ksm-6.17",
+    "ksm-6.17.4",
+    "ksm-6.17.0",
+    "ksm-6.12",
+    "ksm-6.12.54",
+    "ksm-6.12.0",
+    "ksm-6.11",
+    "ksm-6.10",
+    "ksm-6.9",
+    "ksm-6.9.3",
+    "ksm-6.9.0",
+    "ksm-6.8",
+    "ksm-6.8.0",
+    "ksm-6.7",
+    "ksm-6.6",
+    "ksm-6.6.0",
+    "ksm-6.4",
+    "ksm-6.1",
+    "ksm-5.19",
+    "ksm-5.9",
+    "ksm-5.1",
+    "ksm-5.0",
+    "ksm-4.17",
+    "ksm-4.13",
+    "ksm-4.11",
+    "ksm-4.5",
+    "ksm-4.4",
+    "ksm-3.9",
+    "ksm-2.6.38",
+    "ksm-2.6.33",
+    "none",
+    "oracle",
+)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

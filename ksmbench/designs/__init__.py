@@ -6,19 +6,39 @@ from ksmbench.designs import ksm, none, oracle
 from ksmbench.designs.design import Design
 from ksmbench.errors import UsageError
 
-DESIGNS: dict[str, Design] = {design.name: design for design in (ksm.DESIGN, none.DESIGN, oracle.DESIGN)}
-NEWEST_KSM = "ksm-6.18"
+DESIGNS: dict[str, Design] = {design.name: design for design in (*ksm.all_designs(), none.DESIGN, oracle.DESIGN)}
+DEFAULT = "ksm-6.18"
+NEWEST_KSM = DEFAULT
 
 
 def find(name: str) -> Design:
-    """The design called `name`; "ksm" is the newest kernel's."""
-    if name == "ksm":
-        name = NEWEST_KSM
+    """The design called `name`; any release of Linux is one, and "ksm" alone is the newest."""
     if name in DESIGNS:
         return DESIGNS[name]
+    if name == "ksm" or name.startswith("ksm-"):
+        design = ksm.make_design(ksm.release_of(name))
+        if design is not None:
+            return design
     near = difflib.get_close_matches(name, DESIGNS, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
-    raise UsageError(f'there is no design "{name}"{hint} (designs: {", ".join(DESIGNS)})')
+    raise UsageError(f'there is no design "{name}"{hint} (designs: {_names()})')
+
+
+def differences(one: str, other: str) -> list[str]:
+    """What the releases that two designs model decide differently, a sentence each, newest first."""
+    found = []
+    for name in (one, other):
+        features = ksm.features_of(find(name))
+        if features is None:
+            raise UsageError(f'"{name}" is no release of Linux; differences are between two of those, as ksm-6.1')
+        found.append(features)
+    return ksm.differences(*found)
+
+
+def _names() -> str:
+    kernels = [name for name in DESIGNS if name.startswith("ksm-")]
+    others = [name for name in DESIGNS if name not in kernels]
+    return f"ksm-X.Y of any release from {kernels[-1]} to {kernels[0]}, {', '.join(others)}"
 
 
 def complete_settings(design: Design, given: dict[str, int]) -> dict[str, int]:

@@ -25,4 +25,5 @@ class Design:
     source: str  # kernel release, paper section or mail
     settings: tuple[Setting, ...] = ()
     counters: tuple[str, ...] = ()  # columns of `samples` that it has; the others are null
+    space_counters: tuple[str, ...] = ()  # the same of `spaces`
     run: Callable[..., Any] = field(repr=False, default=lambda: None)

@@ -47,8 +47,13 @@ SETTLED_SAME = N_COUNTERS + 23  # of them, how many in a row ended alike
 IGNORE_TUNE = N_COUNTERS + 24  # 1: leave out the trace's tune events
 REFUSED = N_COUNTERS + 25  # tune events that the kernel would refuse or does not know
 PAGE_SIZE = N_COUNTERS + 26  # bytes
-DESIGN_SCALARS = N_COUNTERS + 27  # a design's own begin here
-N_SCALARS = DESIGN_SCALARS + 32
+# what older kernels' memory does; 0 is the newest's
+REUSES_IN_PLACE = N_COUNTERS + 27  # 1: a write to a merged frame that nothing else maps makes no copy
+SPLIT_KEEPS_ZEROES = N_COUNTERS + 28  # 1: zero-filled parts of a split huge frame stay frames
+NO_HUGE = N_COUNTERS + 29  # 1: no huge frames, small ones in their place
+ZERO_UNTOLD = N_COUNTERS + 30  # 1: the zero page that a merge maps is like any other
+DESIGN_SCALARS = N_COUNTERS + 31  # a design's own begin here
+N_SCALARS = DESIGN_SCALARS + 64
 
 # Columns, by number.
 # page-table entries

@@ -29,15 +29,19 @@ from ksmbench.engine.machine import (
     MIXED_CONTENTS,
     NEXT_FOLIO,
     NEXT_FRAME,
+    NO_HUGE,
     NODE,
     NODE_ROWS,
     NUMA,
     PLAIN,
     PLAIN_FRAMES,
     REFS,
+    REUSES_IN_PLACE,
     ROWS,
     SHARED_CONTENTS,
+    SPLIT_KEEPS_ZEROES,
     ZERO_PAGES,
+    ZERO_UNTOLD,
     Machine,
     Vector,
     i32,
@@ -206,10 +210,21 @@ def billable_content(m: Vector, e: Integer) -> Integer:
 
 
 @kernel
+def forsake_node(m: Vector, f: Integer, kind: Integer) -> None:
+    """The merged frame `f` points to its node no more, which is stale by that, and becomes of `kind`."""
+    tree_rows(m, NODE_ROWS)[i32(m, NODE)[f], KEY] = STALE
+    i32(m, NODE)[f] = kind
+    if kind == ORDINARY:
+        m[Counter.FRAMES_KSM] -= 1
+
+
+@kernel
 def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Integer) -> None:
     """A write fault and its bytes: a frame of one's own is written in place, any other is copied."""
     f = i32(m, FRAME)[e]
     if f >= 0:
+        if m[REUSES_IN_PLACE] and i32(m, NODE)[f] >= 0 and i32(m, MAPCOUNT)[f] == 1:
+            forsake_node(m, f, ORDINARY)
         if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1:
             count_frame(m, f, _OUT)
             i32(m, CONTENT)[f] = content
@@ -232,13 +247,16 @@ def touch_entry(m: Vector, mm: Integer, e: Integer, numa: Integer) -> None:
 
 @kernel
 def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
-    """Unshare a merged page: `e` gets a frame of its own with the same content."""
+    """Unshare a merged page: `e` gets a frame of its own with the same content, on the same NUMA node."""
     f = i32(m, FRAME)[e]
     if f == KSM_ZERO:
         unmap_entry(m, mm, e)
         map_frame(m, e, new_frame(m, _ZERO, _ZERO))
     elif f >= 0 and is_ksm(m, f):
-        write_entry(m, mm, e, i32(m, CONTENT)[f], u8(m, NUMA)[f])
+        m[Counter.COW_BREAKS] += 1
+        copy = new_frame(m, i32(m, CONTENT)[f], u8(m, NUMA)[f])
+        unmap_entry(m, mm, e)
+        map_frame(m, e, copy)
 
 
 @kernel
@@ -271,10 +289,12 @@ def replace_frame(m: Vector, mm: Integer, e: Integer, target: Integer) -> None:
 def replace_by_zero(m: Vector, mm: Integer, e: Integer) -> None:
     """A merge with the zero page: no frame is used any more."""
     unmap_entry(m, mm, e)
+    m[Counter.MERGES] += 1
+    if m[ZERO_UNTOLD]:
+        return
     i32(m, FRAME)[e] = KSM_ZERO
     m[Counter.KSM_ZERO_PAGES] += 1
     i64(m, ZERO_PAGES)[mm] += 1
-    m[Counter.MERGES] += 1
 
 
 @kernel
@@ -285,7 +305,7 @@ def split_folio(m: Vector, folio: Integer) -> None:
         if i32(m, FOLIO)[f] != folio or i32(m, MAPCOUNT)[f] == 0:
             continue
         i32(m, FOLIO)[f] = NO_FOLIO
-        if i32(m, CONTENT)[f] == 0:
+        if i32(m, CONTENT)[f] == 0 and not m[SPLIT_KEEPS_ZEROES]:
             i32(m, NODE)[f] = ZEROED
             m[Counter.PAGES_ANON] -= i32(m, MAPCOUNT)[f]
             m[Counter.FRAMES] -= 1
@@ -303,7 +323,8 @@ def make_folio(m: Vector, mm: Integer, first: Integer, numa: Integer) -> None:
         content = i32(m, CONTENT)[f] if f >= 0 else _ZERO
         unmap_entry(m, mm, e)
         f = new_frame(m, content, numa)
-        i32(m, FOLIO)[f] = folio
+        if not m[NO_HUGE]:
+            i32(m, FOLIO)[f] = folio
         i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place] = f
         map_frame(m, e, f)
 

@@ -59,7 +59,11 @@ def test_designs_are_listed_with_their_settings_and_sources() -> None:
 
 def test_completion_knows_every_design() -> None:
     assert set(DESIGN_NAMES) == set(DESIGNS)
-    words = {"_KSMBENCH_COMPLETE": "bash_complete", "COMP_WORDS": "ksmbench replay t --design ks", "COMP_CWORD": "4"}
+    words = {
+        "_KSMBENCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": "ksmbench replay t --design ksm-6.18",
+        "COMP_CWORD": "4",
+    }
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv[0] = 'ksmbench'; from ksmbench.cli import main; main()"],
         capture_output=True,
@@ -67,7 +71,7 @@ def test_completion_knows_every_design() -> None:
         check=False,
         env=words,
     )
-    assert done.stdout.split() == ["plain,ksm-6.18"]
+    assert done.stdout.split() == ["plain,ksm-6.18", "plain,ksm-6.18.0"]
 
 
 def test_output_is_never_renamed_onto_a_device(tmp_path: Path, trace: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_status_1(trace: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--design", "ksm-6.81"), 'did you mean "ksm-6.18"?'),
+        (("--design", "ksm-6.81"), 'did you mean "ksm-6.8"?'),
         (("--design", "oracel"), 'did you mean "oracle"?'),
         (("--set", "page_to_scan=1"), 'did you mean "pages_to_scan"?'),
         (("--set", "pages_to_scan"), "NAME=VALUE"),

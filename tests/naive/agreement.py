@@ -4,9 +4,10 @@ import numpy as np
 
 from ksmbench import designs
 from ksmbench.designs.design import Design
-from ksmbench.designs.ksm import DESIGN
+from ksmbench.designs.ksm.features import find_features, parse_release
 from ksmbench.designs.none import DESIGN as NONE
 from ksmbench.designs.oracle import DESIGN as ORACLE
+from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
 from ksmbench.engine.drive import Record, Timing
 from ksmbench.engine.plan import make_plan
@@ -14,7 +15,14 @@ from ksmbench.trace.columns import Trace
 from tests.naive.replay import Row, naive_replay, naive_still
 
 
-def _run(design: Design, trace: Trace, settings: dict[str, int], *, every_batch: bool) -> Record:
+def _run(
+    design: Design,
+    trace: Trace,
+    settings: dict[str, int],
+    *,
+    every_batch: bool,
+    cost: CostProfile | None = None,
+) -> Record:
     plan = make_plan(trace)
     times = np.unique(trace.events.time_ns)
     timing = Timing(
@@ -23,6 +31,7 @@ def _run(design: Design, trace: Trace, settings: dict[str, int], *, every_batch:
         listed=None if every_batch else times,
         every_batch=every_batch,
         with_spaces=every_batch,
+        profile=cost,
     )
     record: Record = design.run(trace, plan, designs.complete_settings(design, settings), timing, check=True)
     return record
@@ -38,10 +47,16 @@ def _first_difference(what: str, ours: list[Row], twins: list[Row]) -> str | Non
     return None
 
 
-def difference(trace: Trace, settings: dict[str, int]) -> str | None:
+def difference(
+    trace: Trace, settings: dict[str, int], name: str = "ksm-6.18", cost: CostProfile | None = None
+) -> str | None:
     """The first batch in which the engine differs from the twin, with the columns; None where they agree."""
-    record = _run(DESIGN, trace, settings, every_batch=True)
-    rows, spaces = naive_replay(trace, **settings)
+    release = parse_release(name.removeprefix("ksm-"))
+    features = find_features(*release)
+    record = _run(designs.find(name), trace, settings, every_batch=True, cost=cost)
+    rows, spaces, refused = naive_replay(trace, features, settings, cost)
+    if record.refused_tunes != refused:
+        return f"{record.refused_tunes} stores refused, the twin refuses {refused}"
     ours = [dict(zip(("time_ns", *SAMPLED), row, strict=True)) for row in record.rows.tolist()]
     columns = ("time_ns", "space", *SPACE_COUNTERS)
     ours_spaces = [dict(zip(columns, row, strict=True)) for row in record.spaces.tolist()]

@@ -1,20 +1,36 @@
-"""KSM of Linux 6.18 in plain Python, after the specification and slow: ring, scan, smart scan, merging."""
+"""KSM in plain Python, after the specification and slow: state, ring, scan and smart scan (its sections 1, 2 and 5).
+
+`process.py` has what happens to one page (3), `stable.py` the stable tree (3.3, 3.4, 3.10, 4), `advisor.py` the advisor
+(6), `tuning.py` the stores (8.12). Releases other than the newest differ where `features` is asked (11).
+"""
 
 from __future__ import annotations
 
-from tests.naive.memory import KSM_ZERO, Folio, Frame, Memory, Mm
+from ksmbench.designs.ksm.features import Features
+from tests.naive.advisor import Advisor
+from tests.naive.memory import Frame, Memory, Mm
+from tests.naive.process import detach, process
 from tests.naive.stable import Node, Stable
 from tests.naive.tree import Place, Tree
 
-DEFAULTS = {
-    "run": 1,
-    "pages_to_scan": 100,
-    "sleep_millisecs": 20,
-    "smart_scan": 1,
-    "use_zero_pages": 0,
-    "max_page_sharing": 256,
-    "stable_node_chains_prune_millisecs": 2000,
-}
+
+def defaults(features: Features) -> dict[str, int]:
+    """The files that a release has, with its defaults."""
+    files = {"run": 1, "pages_to_scan": 100, "sleep_millisecs": 20}
+    if features.smart_scan:
+        files["smart_scan"] = 1
+    if features.zero_pages:
+        files["use_zero_pages"] = 0
+    if features.chains:
+        files |= {"max_page_sharing": 256, "stable_node_chains_prune_millisecs": 2000}
+    if features.numa:
+        files["merge_across_nodes"] = 1
+    if features.advisor:
+        files |= {"advisor_mode": 0, "advisor_max_cpu": 70, "advisor_target_scan_time": 200}
+        files |= {"advisor_min_pages_to_scan": 500, "advisor_max_pages_to_scan": 30000}
+    if features.pages_scanned_bug:
+        files["pages_scanned_bug"] = int(features.pages_scanned_bug == 2)
+    return files
 
 
 class Item:
@@ -29,11 +45,11 @@ class Item:
         self.node: Node | None = None  # on this stable node
         self.place: Place | None = None  # in an unstable tree, perhaps one that is gone
         self.seq = 0  # the full scan of that tree, modulo 256
+        self.numa = 0  # the node whose tree that is
 
-    def leave_node(self) -> None:
-        """The item is on no stable node any more."""
-        self.node = None
-        self.mm.merging_pages -= 1
+    def forget(self) -> None:
+        """What shares storage with the reverse map of a merged page is lost (7.3)."""
+        self.checksum, self.age, self.remaining_skips = None, 0, 0
 
 
 class Slot:
@@ -47,11 +63,14 @@ class Slot:
 class Ksm:
     """The state of KSM; `ring` is the order after its head."""
 
-    def __init__(self, memory: Memory, lcp: list[int], checksums: list[int], settings: dict[str, int]) -> None:
+    def __init__(
+        self, memory: Memory, lcp: list[int], checksums: list[int], features: Features, settings: dict[str, int]
+    ) -> None:
         self.memory = memory
+        self.features = features
         self.lcp = lcp
         self.checksum_of = checksums
-        self.settings = {**DEFAULTS, **settings}
+        self.settings = {**defaults(features), **settings}
         self.now = 0
         self.ring: list[Slot] = []
         self.cursor: Slot | None = None  # None: the head
@@ -59,12 +78,21 @@ class Ksm:
         self.after = -1  # the last page claimed in this visit
         self.seq = 0
         self.stable = Stable(self)
-        self.unstable = Tree()
+        self.unstable: dict[int, Tree] = {}  # by NUMA node
+        self.advisor = Advisor()
         self.shared = self.sharing = self.unshared = self.rmap_items = 0
         self.scanned = self.skipped = 0
+        self.processed = 0  # what pages_scanned would be without its bug
         self.checksums = self.comparisons = self.compared_bytes = self.merges = 0
+        self.cpu_ns = 0
+        if self.settings.get("advisor_mode"):
+            self.settings["pages_to_scan"] = self.settings["advisor_min_pages_to_scan"]
 
-    # -- the ring ------------------------------------------------------------------------------------------------
+    def tree_number(self, frame: Frame) -> int:
+        """The node whose trees hold the frame: all share one while nodes do not matter."""
+        return 0 if self.settings.get("merge_across_nodes", 1) else frame.numa
+
+    # -- 1.2 the ring ----------------------------------------------------------------------------------------------
 
     def register(self, mm: Mm) -> None:
         """Put the mm just behind the cursor, if it is in no slot."""
@@ -77,7 +105,7 @@ class Ksm:
             self.ring.insert(self.ring.index(self.cursor), mm.slot)
 
     def exiting(self, mm: Mm) -> None:
-        """The hook of a dying mm."""
+        """The hook of a dying mm (8.5)."""
         slot = mm.slot
         if slot is None or slot is self.cursor:
             return
@@ -89,30 +117,40 @@ class Ksm:
         else:
             self.ring.insert(self.ring.index(self.cursor) + 1, slot)
 
-    # -- the scan ------------------------------------------------------------------------------------------------
+    # -- 2 the scan ------------------------------------------------------------------------------------------------
 
     def may_scan(self) -> bool:
         """Whether ksmd has anything to do."""
         return self.settings["run"] == 1 and bool(self.ring)
 
     def batch(self, now: int) -> None:
-        """One wake-up of ksmd."""
+        """2.2: one wake-up of ksmd."""
         self.now = now
-        for _ in range(self.settings["pages_to_scan"]):
+        budget = self.settings["pages_to_scan"]
+        wrong = self.settings.get("pages_scanned_bug", 0)
+        for _ in range(budget):
             found = self._next_page()
             if found is None:
                 return
-            self._process(*found)
-            self.scanned += 1
+            process(self, *found)
+            self.processed += 1
+            self.scanned += not wrong
+        if wrong:
+            self.scanned += budget + 1
 
     def _visit(self, slot: Slot) -> None:
         self.cursor, self.pos, self.after = slot, 0, -1
 
     def _next_page(self) -> tuple[Item, Frame] | None:
+        """2.3."""
         if not self.ring:
             return None
         if self.cursor is None:
-            self.unstable = Tree()
+            if self.settings.get("advisor_mode"):
+                self.advisor.start = self.now
+            if not self.settings.get("merge_across_nodes", 1):
+                self.stable.probe_parked()
+            self.unstable = {}
             self._visit(self.ring[0])
         while True:
             slot = self.cursor
@@ -128,8 +166,7 @@ class Ksm:
                     self.free(slot, page)
             place = self.ring.index(slot)
             if self.pos == 0:
-                self.ring.remove(slot)
-                mm.slot = None
+                self._drop(slot)
             else:
                 place += 1
             if place == len(self.ring):
@@ -137,6 +174,13 @@ class Ksm:
                 self.seq += 1
                 return None
             self._visit(self.ring[place])
+
+    def _drop(self, slot: Slot) -> None:
+        """2.4."""
+        self.ring.remove(slot)
+        slot.mm.slot = None
+        if not self.features.merge_any_survives:
+            slot.mm.merge_any = False
 
     def _next_in(self, slot: Slot) -> tuple[Item, Frame] | None:
         mm = slot.mm
@@ -162,13 +206,17 @@ class Ksm:
         return slot.items[page]
 
     def free(self, slot: Slot, page: int) -> None:
-        self._detach(slot.items.pop(page))
+        """Detach and free the item of a page."""
+        detach(self, slot.items.pop(page))
         self.rmap_items -= 1
         slot.mm.rmap_items -= 1
 
     def _smart_skip(self, frame: Frame, item: Item) -> bool:
-        if not self.settings["smart_scan"] or frame.ksm:
+        """5."""
+        if not self.settings.get("smart_scan", 0) or frame.ksm:
             return False
+        if self.features.stable_forgets and item.node is not None:
+            return False  # its age is not there, and a page that was copied is never skipped
         age = item.age
         item.age = min(255, age + 1)
         if age < 3:
@@ -178,74 +226,8 @@ class Ksm:
             return False
         self.skipped += 1
         item.remaining_skips -= 1
-        self._detach(item)
+        detach(self, item)
         return True
-
-    # -- one page ------------------------------------------------------------------------------------------------
-
-    def _process(self, item: Item, frame: Frame) -> None:
-        node = frame.node if frame.ksm else None
-        if node is not None:
-            if item.node is node:
-                return
-        else:
-            self._detach(item)
-            self.checksums += 1
-            checksum = self.checksum_of[frame.content]
-            if item.checksum != checksum:
-                item.checksum = checksum
-                return
-            if self.settings["use_zero_pages"] and checksum == self.checksum_of[0]:
-                if not (item.mm.alive and item.mm.mergeable(item.page)):
-                    return
-                if self._merge_pte(item, frame, KSM_ZERO):
-                    return
-        known = self.stable.search(frame)
-        self._detach(item)
-        if known is not None:
-            if self._adopt(item, frame, known):
-                self._append(item, known.node)
-            return
-        partner = self._unstable_search_or_insert(frame, item)
-        if partner is None:
-            return
-        other = partner.mm.frame(partner.page)
-        folio = frame.folio if frame.folio is other.folio else None
-        if self._pair_merge(item, frame, partner, other, pinned=folio):
-            new = self.stable.insert(frame)
-            self._append(partner, new)
-            self._append(item, new)
-        elif folio is not None:
-            self.memory.split(folio)
-
-    def _detach(self, item: Item) -> None:
-        if item.node is not None:
-            node = item.node
-            if node.stale:
-                self.stable.purge(node)
-                return
-            node.items.remove(item)
-            if node.items:
-                self.sharing -= 1
-            else:
-                self.shared -= 1
-            item.leave_node()
-        elif item.place is not None:
-            age = (self.seq - item.seq) % 256
-            assert age in (0, 1)
-            if age == 0:
-                self.unstable.erase(item.place)
-            item.place = None
-            self.unshared -= 1
-
-    def _append(self, item: Item, node: Node) -> None:
-        if node.items:
-            self.sharing += 1
-        else:
-            self.shared += 1
-        node.items.insert(0, item)
-        item.node = node
-        item.mm.merging_pages += 1
 
     def compare(self, one: Frame, other: Frame) -> int:
         """Negative, 0 or positive as memcmp of the two; counted."""
@@ -254,67 +236,8 @@ class Ksm:
         self.compared_bytes += 4096 if a == b else 1 + min(self.lcp[a + 1 : b + 1])
         return one.content - other.content
 
-    def _unstable_search_or_insert(self, frame: Frame, item: Item) -> Item | None:
-        place, parent, left = self.unstable.root, None, False
-        while place is not None:
-            other: Item = place.element
-            there = other.mm.frame(other.page) if other.mm.alive and other.mm.mergeable(other.page) else None
-            if there is None or there is frame:
-                return None
-            order = self.compare(frame, there)
-            if order == 0:
-                return other
-            parent, left = place, order < 0
-            place = place.left if left else place.right
-        item.place = Place(item)
-        item.seq = self.seq % 256
-        self.unstable.link(item.place, parent, left=left)
-        self.unshared += 1
-        return None
-
-    def _merge_pte(self, item: Item, frame: Frame, target: Frame | str | None, pinned: Folio | None = None) -> bool:
-        """Redirect the item's entry from `frame`; None turns the frame itself into KSM's."""
-        if frame is target:
-            return True
-        if frame.folio is not None:
-            if frame.folio is pinned:
-                return False
-            self.memory.split(frame.folio)
-        if item.mm.frame(item.page) is not frame:
-            return False
-        if target is None:
-            frame.ksm = True
-            frame.node = None
-            return True
-        if target == KSM_ZERO:
-            if frame.content != 0:
-                return False
-            self.memory.set_zero(item.mm, item.page, KSM_ZERO)
-        else:
-            if frame.content != target.content:
-                return False
-            self.memory.set_frame(item.mm, item.page, target)
-        self.merges += 1
-        return True
-
-    def _adopt(self, item: Item, frame: Frame, target: Frame | None, pinned: Folio | None = None) -> bool:
-        if not (item.mm.alive and item.mm.mergeable(item.page)):
-            return False
-        if not self._merge_pte(item, frame, target, pinned):
-            return False
-        self._detach(item)
-        return True
-
-    def _pair_merge(self, item: Item, frame: Frame, partner: Item, other: Frame, pinned: Folio | None) -> bool:
-        if not self._adopt(item, frame, None, pinned):
-            return False
-        if self._adopt(partner, other, frame):
-            return True
-        self.memory.unshare(item.mm, item.page)
-        return False
-
     def counters(self) -> dict[str, int]:
-        """What the kernel's files would print, and the work done."""
+        """7: what the kernel's files would print, and the work done."""
         zero = self.memory.ksm_zero_pages
         return {
             "full_scans": self.seq,
@@ -332,5 +255,5 @@ class Ksm:
             "comparisons": self.comparisons,
             "compared_bytes": self.compared_bytes,
             "merges": self.merges,
-            "cpu_ns": 0,
+            "cpu_ns": self.cpu_ns,
         }

@@ -4,6 +4,7 @@ Every mapped page has an `Area` (what a mapping's flags say of it) and perhaps a
 the kernel's zero page, or the zero page that KSM put there. Nothing is a range here and nothing is counted ahead.
 """
 
+from ksmbench.designs.ksm.features import Features
 from ksmbench.trace.schema import HUGE_PAGES, Mapping
 
 PLAIN_ZERO = "zero page"
@@ -20,8 +21,9 @@ class Folio:
 class Frame:
     """An anonymous frame: its content, and every page-table entry (mm, page) that maps it."""
 
-    def __init__(self, content: int) -> None:
+    def __init__(self, content: int, numa: int = 0) -> None:
         self.content = content
+        self.numa = numa
         self.mappings: set[tuple[Mm, int]] = set()
         self.ksm = False
         self.node = None  # the stable node of a KSM frame
@@ -76,7 +78,8 @@ class Mm:
 class Memory:
     """All living address spaces, and the two counters that faults move."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: Features) -> None:
+        self.features = features
         self.mms: dict[int, Mm] = {}  # space -> its living mm
         self.cow_breaks = 0
         self.ksm_zero_pages = 0
@@ -95,6 +98,10 @@ class Memory:
             mm.zero_pages += 1
             self.ksm_zero_pages += 1
 
+    def put_zero(self, mm: Mm, page: int) -> None:
+        """KSM maps the zero page there; before 6.6 nothing tells it from others."""
+        self.set_zero(mm, page, KSM_ZERO if self.features.zero_pages_counted else PLAIN_ZERO)
+
     def drop(self, mm: Mm, page: int) -> None:
         """The page becomes absent."""
         entry = mm.table.pop(page, None)
@@ -104,21 +111,25 @@ class Memory:
             mm.zero_pages -= 1
             self.ksm_zero_pages -= 1
 
-    def write(self, mm: Mm, page: int, content: int | None) -> None:
-        """A write fault; None writes the bytes that are there already."""
+    def write(self, mm: Mm, page: int, content: int | None, numa: int) -> None:
+        """A write fault; None writes the bytes that are there already. A new frame is on NUMA node `numa`."""
         if page not in mm.areas or not mm.areas[page].eligible:
             return
         frame = mm.frame(page)
         if frame is None:
-            self.set_frame(mm, page, Frame(content or 0))
+            self.set_frame(mm, page, Frame(content or 0, numa))
             return
         if content is None:
             content = frame.content
-        if frame.ksm:
+        alone = len(frame.mappings) == 1
+        if frame.ksm and self.features.reuses_in_place and alone and frame.node is not None:
+            frame.ksm, frame.node = False, None
+            frame.content = content
+        elif frame.ksm:
             self.cow_breaks += 1
-            self.set_frame(mm, page, Frame(content))
-        elif len(frame.mappings) > 1:
-            self.set_frame(mm, page, Frame(content))
+            self.set_frame(mm, page, Frame(content, numa))
+        elif not alone:
+            self.set_frame(mm, page, Frame(content, numa))
         else:
             frame.content = content
 
@@ -128,11 +139,11 @@ class Memory:
             mm.table[page] = PLAIN_ZERO
 
     def unshare(self, mm: Mm, page: int) -> None:
-        """Give the page a private frame if something of KSM is mapped there."""
+        """Give the page a private frame, on the same NUMA node, if something of KSM is mapped there."""
         entry = mm.table.get(page)
         if isinstance(entry, Frame) and entry.ksm:
             self.cow_breaks += 1
-            self.set_frame(mm, page, Frame(entry.content))
+            self.set_frame(mm, page, Frame(entry.content, entry.numa))
         elif entry == KSM_ZERO:
             self.set_frame(mm, page, Frame(0))
 
@@ -141,22 +152,23 @@ class Memory:
         self.drop(mm, page)
         mm.areas.pop(page, None)
 
-    def back_huge(self, mm: Mm, first: int) -> None:
-        """The block of 2 MiB gets a huge frame with the contents that it holds."""
+    def back_huge(self, mm: Mm, first: int, numa: int) -> None:
+        """The block of 2 MiB gets a huge frame with the contents that it holds; small ones where there are no huge."""
         folio = Folio()
         for page in range(first, first + HUGE_PAGES):
             self.unshare(mm, page)
             old = mm.frame(page)
-            frame = Frame(old.content if old else 0)
-            frame.folio = folio
-            folio.frames.append(frame)
+            frame = Frame(old.content if old else 0, numa)
+            if self.features.huge:
+                frame.folio = folio
+                folio.frames.append(frame)
             self.set_frame(mm, page, frame)
 
     def split(self, folio: Folio) -> None:
         """Split a huge frame: its zero-filled parts give way to the zero page."""
         for frame in folio.frames:
             frame.folio = None
-            if frame.content == 0:
+            if frame.content == 0 and self.features.split_maps_zero:
                 for mm, page in list(frame.mappings):
                     self.set_zero(mm, page, PLAIN_ZERO)
         folio.frames = []

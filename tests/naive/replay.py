@@ -1,7 +1,10 @@
 """Time: events and batches of ksmd in their order, and what is counted after each batch."""
 
+from ksmbench.designs.ksm.features import Features
+from ksmbench.engine.cost import CostProfile
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
+from tests.naive.advisor import end_of_scan
 from tests.naive.ksm import Ksm
 from tests.naive.memory import Memory, Mm
 from tests.naive.tuning import tune
@@ -28,16 +31,20 @@ def _first_spaces(trace: Trace) -> list[int]:
 
 
 class Replay:
-    """One replay; ksmd sleeps until `due`, or idles where that is None."""
+    """One replay; ksmd works or sleeps until `due`, or idles where that is None."""
 
-    def __init__(self, trace: Trace, settings: dict[str, int]) -> None:
+    def __init__(self, trace: Trace, features: Features, settings: dict[str, int], cost: CostProfile | None) -> None:
         self.trace = trace
-        self.memory = Memory()
-        self.ksm = Ksm(self.memory, trace.contents.lcp.tolist(), trace.contents.checksum.tolist(), settings)
+        self.cost = cost
+        self.memory = Memory(features)
+        self.ksm = Ksm(self.memory, trace.contents.lcp.tolist(), trace.contents.checksum.tolist(), features, settings)
+        self.began = int(trace.events.time_ns[0])
+        self.refused = 0
         self.verbs = Verbs(self.memory, self.ksm)
         for space in _first_spaces(trace):
             self.memory.mms[space] = Mm(space)
         self.due: int | None = None
+        self.working = False
         self.sleep = 0  # sleep_millisecs when ksmd fell asleep
         self.rows: list[Row] = []
         self.spaces: list[Row] = []
@@ -50,7 +57,8 @@ class Replay:
             woken = False
             for row in rows:
                 self._event(row)
-                woken |= self.ksm.settings["sleep_millisecs"] != self.sleep
+                if self.ksm.features.sleep_store_wakes and not self.working:
+                    woken |= self.ksm.settings["sleep_millisecs"] != self.sleep
             if self.due is None or self.due == time or woken:
                 self._wake(time)
 
@@ -58,18 +66,57 @@ class Replay:
         e = self.trace.events
         value = int(e.value[row])
         if e.kind[row] == Kind.TUNE:
-            tune(self.ksm, self.trace.names[e.name[row]], value)
+            self.refused += not tune(self.ksm, self.trace.names[e.name[row]], value)
         else:
-            self.verbs.apply(int(e.kind[row]), int(e.space[row]), int(e.page[row]), int(e.n_pages[row]), value)
+            page, count, numa = int(e.page[row]), int(e.n_pages[row]), int(e.node[row])
+            self.verbs.apply(int(e.kind[row]), int(e.space[row]), page, count, value, numa)
 
     def _wake(self, time: int) -> None:
+        """The end of a sleep or of a batch's CPU time, or an event while ksmd idles."""
+        if not self.working and self.ksm.may_scan():
+            time += self._batch(time)
+            self.working = True
+            self.due = time
+            if self.cost is not None:
+                return
+        self.working = False
         self.due = None
         if self.ksm.may_scan():
-            self.ksm.batch(time)
-            self._sample(time)
-        if self.ksm.may_scan():
             self.sleep = self.ksm.settings["sleep_millisecs"]
-            self.due = time + self.sleep * 1_000_000
+            self.due = self._sleep_end(time)
+
+    def _sleep_end(self, time: int) -> int:
+        """Sleeps end on a jiffy, one later than asked."""
+        if self.cost is None or self.sleep == 0:
+            return time + self.sleep * 1_000_000
+        jiffy = 1_000_000_000 // self.cost.hz
+        return (time // jiffy + 1 - -self.sleep * 1_000_000 // jiffy) * jiffy
+
+    def _batch(self, time: int) -> int:
+        """A batch at this time; the CPU time it takes."""
+        ksm = self.ksm
+        before, scans = self._work(), ksm.seq
+        ksm.batch(time)
+        spent = 0
+        if self.cost is not None:
+            done = [1, *(now - then for now, then in zip(self._work(), before, strict=True))]
+            spent = int(sum(price * n for price, n in zip(self.cost.weights().tolist(), done, strict=True)))
+        ksm.cpu_ns += spent
+        if ksm.seq != scans and ksm.settings.get("advisor_mode"):
+            end_of_scan(ksm, time + spent, self.began)
+        self._sample(time)
+        return spent
+
+    def _work(self) -> list[float]:
+        ksm = self.ksm
+        return [
+            ksm.processed,
+            ksm.skipped,
+            ksm.checksums,
+            ksm.comparisons,
+            ksm.compared_bytes / 1024,
+            ksm.merges,
+        ]
 
     def _sample(self, time: int) -> None:
         self.rows.append({"time_ns": time, **self.ksm.counters(), **self.memory.counters()})
@@ -86,16 +133,18 @@ class Replay:
             )
 
 
-def naive_replay(trace: Trace, **settings: int) -> tuple[list[Row], list[Row]]:
-    """The columns of `samples` (cpu_ns is 0) after every batch, and those of `spaces` per living space."""
-    replay = Replay(trace, settings)
+def naive_replay(
+    trace: Trace, features: Features, settings: dict[str, int], cost: CostProfile | None = None
+) -> tuple[list[Row], list[Row], int]:
+    """The columns of `samples` after every batch, those of `spaces` per living space, and the stores refused."""
+    replay = Replay(trace, features, settings, cost)
     replay.run()
-    return replay.rows, replay.spaces
+    return replay.rows, replay.spaces, replay.refused
 
 
 def naive_still(trace: Trace, *, merged: bool) -> list[Row]:
     """Without a scan, after the events of each time that occurs; `merged`: all mergeable at once, for nothing."""
-    memory = Memory()
+    memory = Memory(Features())
     verbs = Verbs(memory, NoHooks())
     for space in _first_spaces(trace):
         memory.mms[space] = Mm(space)

@@ -19,7 +19,11 @@ _STORES: dict[str, tuple[int, ...]] = {
     "smart_scan": (0, 1),
     "stable_node_chains_prune_millisecs": (0, 100, 4294967295),
     "merge_across_nodes": (0, 1),
-    "advisor_mode": (0,),
+    "advisor_mode": (0, 1, 1, 2),
+    "advisor_target_scan_time": (0, 1, 7),
+    "advisor_max_cpu": (0, 5, 70),
+    "advisor_min_pages_to_scan": (1, 9),
+    "advisor_max_pages_to_scan": (4, 1000),
     "no_such_file": (1,),
 }
 

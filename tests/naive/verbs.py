@@ -34,10 +34,10 @@ class Verbs:
         self.memory = memory
         self.hooks = hooks
 
-    def apply(self, kind: int, space: int, page: int, count: int, value: int) -> None:
-        """One event; `tune` is not among them."""
+    def apply(self, kind: int, space: int, page: int, count: int, value: int, numa: int = 0) -> None:
+        """One event; `tune` is not among them. Frames that it allocates are on NUMA node `numa`."""
         mm = self.memory.mms.get(space)
-        if kind in (Kind.MIGRATE, Kind.MARK) or mm is None:
+        if kind == Kind.MARK or mm is None:
             return
         pages = range(page, page + count)
         if kind == Kind.MAP:
@@ -47,7 +47,7 @@ class Verbs:
         elif kind == Kind.MADVISE:
             self._madvise(mm, pages, value)
         elif kind == Kind.HUGE:
-            self._huge(mm, pages)
+            self._huge(mm, pages, numa)
         elif kind == Kind.SHARE:
             self._share(mm, pages, value)
         elif kind == Kind.FORK:
@@ -61,25 +61,27 @@ class Verbs:
             self._prctl(mm, value)
         else:
             for p in pages:
-                self._page(kind, mm, p, value)
+                self._page(kind, mm, p, value, numa)
 
-    def _page(self, kind: int, mm: Mm, page: int, value: int) -> None:
+    def _page(self, kind: int, mm: Mm, page: int, value: int, numa: int) -> None:
         if kind == Kind.UNMAP:
             self.memory.unmap(mm, page)
         elif kind == Kind.WRITE:
-            self.memory.write(mm, page, value)
+            self.memory.write(mm, page, value, numa)
         elif kind == Kind.TOUCH:
-            self.memory.write(mm, page, None)
+            self.memory.write(mm, page, None, numa)
         elif kind == Kind.READ:
             self.memory.read(mm, page)
         elif kind == Kind.SWAPOUT:
             self.memory.drop(mm, page)
+        elif kind == Kind.MIGRATE and mm.frame(page) is not None:
+            mm.frame(page).numa = value
 
     def _map(self, mm: Mm, pages: range, kind: int) -> None:
         for page in pages:
             self.memory.unmap(mm, page)
             mm.areas[page] = Area(kind, mm.merge_any and kind != Mapping.NEVER)
-        if mm.merge_any and kind != Mapping.NEVER:
+        if mm.merge_any and kind != Mapping.NEVER and self.memory.features.merge_any_survives:
             self.hooks.register(mm)
 
     def _move(self, mm: Mm, pages: range, to: int) -> None:
@@ -131,12 +133,12 @@ class Verbs:
                 self.memory.unshare(mm, page)
                 mm.areas[page].mergeable = False
 
-    def _huge(self, mm: Mm, pages: range) -> None:
+    def _huge(self, mm: Mm, pages: range, numa: int) -> None:
         first = -(-pages.start // HUGE_PAGES) * HUGE_PAGES
         while first + HUGE_PAGES <= pages.stop:
             block = range(first, first + HUGE_PAGES)
             if all(page in mm.areas and mm.areas[page].kind == Mapping.ANONYMOUS for page in block):
-                self.memory.back_huge(mm, first)
+                self.memory.back_huge(mm, first, numa)
             first += HUGE_PAGES
 
     def _share(self, mm: Mm, pages: range, other: int) -> None:
@@ -164,14 +166,18 @@ class Verbs:
             else:
                 child.table[page] = KSM_ZERO if entry == KSM_ZERO else PLAIN_ZERO
         child.zero_pages = mm.zero_pages  # the field is copied, whatever the child's table holds
+        afresh = self.memory.features.fork_counts_afresh
+        if not afresh:
+            child.merging_pages, child.rmap_items = mm.merging_pages, mm.rmap_items
         if mm.slot is not None:
-            self.memory.ksm_zero_pages += mm.zero_pages
+            if afresh:
+                self.memory.ksm_zero_pages += mm.zero_pages
             self.hooks.register(child)
 
     def _exec(self, mm: Mm) -> None:
         new = Mm(mm.space)
-        new.merge_any = mm.merge_any
-        if new.merge_any:
+        new.merge_any = mm.merge_any and bool(self.memory.features.exec_inherits)
+        if new.merge_any and self.memory.features.exec_registers:
             self.hooks.register(new)
         self._end(mm)
         self.memory.mms[mm.space] = new
@@ -183,6 +189,8 @@ class Verbs:
             self.memory.unmap(mm, page)
 
     def _prctl(self, mm: Mm, value: int) -> None:
+        if not self.memory.features.prctl:
+            return
         if value and not mm.merge_any:
             self.hooks.register(mm)
             mm.merge_any = True

@@ -8,64 +8,64 @@ Data structures: a ring of `mm_slot`s, one per registered mm, with ksmd's cursor
 its last checksum, age and skips; a stable node per merged frame with the list of its items, and chains of such nodes
 where a frame has max_page_sharing items.
 
-Not modelled: NUMA nodes (merge_across_nodes is 1), the advisor, checksum collisions that a trace does not have, pages
-that are locked or pinned at the moment ksmd tries them.
+One engine for all releases from 2.6.33 on: what they decide differently is read from the release's `features`.
 
-Source: Linux 6.18 as told in `ksm-semantics.md` 1 to 8, checked against a running 6.18.44 (`tests/kernel`).
+Not modelled: checksum collisions that a trace does not have, pages that are locked or pinned at the moment ksmd tries
+them, and the odd rounding that 4.14 to 6.17 give to a sleep of a second and more.
+
+Source: Linux 6.18 as told in `ksm-semantics.md` 1 to 8 and other releases as in 11; 6.18 is checked against a running
+6.18.44 (`tests/kernel`).
 """
+
+from functools import partial
 
 import numpy as np
 
-from ksmbench.designs.design import Design, Setting
+from ksmbench.designs.design import Design
 from ksmbench.designs.ksm import state as at
+from ksmbench.designs.ksm.advisor import advise
 from ksmbench.designs.ksm.check import check_ksm
-from ksmbench.designs.ksm.loop import replay_loop
+from ksmbench.designs.ksm.control import DEFAULT_PAGES_TO_SCAN
+from ksmbench.designs.ksm.features import NEWEST, Features, differences, find_features, parse_release, releases
+from ksmbench.designs.ksm.loop import ADVISE, replay_loop
+from ksmbench.designs.ksm.release import counters_of, files_of, load_release, settings_of, space_counters_of
 from ksmbench.designs.ksm.scan import batch
 from ksmbench.designs.ksm.warm import LANES, NO_GUESS
 from ksmbench.engine.columns import memory_type
 from ksmbench.engine.cost import DEFAULT as DEFAULT_COST
-from ksmbench.engine.counters import SAMPLED, Counter
+from ksmbench.engine.counters import Counter
 from ksmbench.engine.drive import Progress, Record, Timing, drive
 from ksmbench.engine.jit import compiled_beside, is_cold
 from ksmbench.engine.lcp import add_prefixes
-from ksmbench.engine.machine import CHECKSUM, PAGE_SIZE, SETTLED, Machine
+from ksmbench.engine.machine import ALLOCATE_ON, CHECKSUM, KIND, PAGE_SIZE, SETTLED, VALUE, Machine
 from ksmbench.engine.memory import add_memory, check_memory
 from ksmbench.engine.plan import Plan
+from ksmbench.engine.samples import PAUSE
 from ksmbench.errors import UsageError
 from ksmbench.trace.columns import Trace
+from ksmbench.trace.schema import Kind
 
-_MAX = (1 << 32) - 1
-SETTINGS = (
-    Setting("run", 1, 0, 2, "0 stops ksmd and keeps what is merged, 1 runs it, 2 stops it and unmerges everything"),
-    Setting("pages_to_scan", 100, 0, _MAX, "pages that ksmd processes before it sleeps"),
-    Setting("sleep_millisecs", 20, 0, _MAX, "how long ksmd sleeps between two batches"),
-    Setting("smart_scan", 1, 0, 1, "look less and less often at pages that did not merge"),
-    Setting("use_zero_pages", 0, 0, 1, "map the kernel's zero page for pages full of zeroes"),
-    Setting("max_page_sharing", 256, 2, 2**31 - 1, "entries that may map one merged frame"),
-    Setting("stable_node_chains_prune_millisecs", 2000, 0, _MAX, "how often chains of full frames are cleaned up"),
-)
-_SCALAR = {
-    "run": at.RUN,
-    "pages_to_scan": at.PAGES_TO_SCAN,
-    "sleep_millisecs": at.SLEEP_MILLISECS,
-    "smart_scan": at.SMART_SCAN,
-    "use_zero_pages": at.USE_ZERO_PAGES,
-    "max_page_sharing": at.MAX_PAGE_SHARING,
-    "stable_node_chains_prune_millisecs": at.PRUNE_MILLISECS,
-}
 # sizeof on 64-bit 6.18: struct ksm_rmap_item, ksm_stable_node, ksm_mm_slot
 ITEM_BYTES, NODE_BYTES, SLOT_BYTES = 64, 64, 48
 
 
-def _machine(trace: Trace, plan: Plan, settings: dict[str, int], hz: int) -> Machine:
+def _numa_nodes(plan: Plan) -> int:
+    # As many as the trace names.
+    migrates = plan.columns[KIND] == Kind.MIGRATE
+    used = np.concatenate([plan.columns[ALLOCATE_ON].astype(np.int64), plan.columns[VALUE][migrates]])
+    return 1 + int(used.max(initial=0))
+
+
+def _machine(features: Features, trace: Trace, plan: Plan, settings: dict[str, int], hz: int) -> Machine:
     machine = Machine()
     plan.load(machine)
     add_memory(machine, plan.n_entries, plan.n_mms, plan.n_folios)
     at.add_items(machine, plan.n_entries)
     at.add_nodes(machine, 0)
     at.add_slots(machine, plan.n_mms)
-    machine[at.ROOTS] = np.full(2, at.NULL, np.int32)
-    machine[at.SETTING_OF] = np.array([_SCALAR.get(name, -1) for name in trace.names], np.int32)
+    at.add_trees(machine, _numa_nodes(plan), plan.n_entries)
+    files = files_of(features)
+    machine[at.SETTING_OF] = np.array([files.get(name, -1) for name in trace.names], np.int32)
     machine[at.LANE] = np.zeros(2 * LANES + 1, np.int64)
     machine[at.PATHS] = np.full(NO_GUESS + 1, -2, np.int32)
     machine[SETTLED] = np.full(4, -1, np.int64)
@@ -75,8 +75,7 @@ def _machine(trace: Trace, plan: Plan, settings: dict[str, int], hz: int) -> Mac
     m[PAGE_SIZE] = trace.page_size
     m[at.CURSOR] = plan.n_mms
     m[at.HZ] = hz
-    for name, scalar in _SCALAR.items():
-        m[scalar] = settings[name]
+    load_release(machine, features, settings)
     return machine
 
 
@@ -88,6 +87,7 @@ def _compile_on_two_cores() -> None:
 
 
 def run(
+    features: Features,
     trace: Trace,
     plan: Plan,
     settings: dict[str, int],
@@ -96,16 +96,22 @@ def run(
     check: bool = False,
     progress: Progress | None = None,
 ) -> Record:
-    """Replay `plan` of `trace` through KSM; `settings` holds every one of SETTINGS."""
+    """Replay `plan` of `trace` through the KSM of a release; `settings` holds every one that it has."""
     if timing.profile is None and settings["sleep_millisecs"] == 0:
         raise UsageError('sleep_millisecs=0 with cost "none": time would stand still; choose a cost profile')
     if timing.settles and settings["pages_to_scan"] == 0 and settings["run"] == 1:
         raise UsageError("pages_to_scan=0 never ends a scan; say with --until when the replay ends")
+    if settings.get("advisor_mode") and settings["pages_to_scan"] != DEFAULT_PAGES_TO_SCAN:
+        raise UsageError("pages_to_scan cannot be set while the advisor does; leave it out, or advisor_mode")
     _compile_on_two_cores()
-    machine = _machine(trace, plan, settings, timing.profile.hz if timing.profile else DEFAULT_COST.hz)
+    machine = _machine(features, trace, plan, settings, timing.profile.hz if timing.profile else DEFAULT_COST.hz)
 
     def step() -> int:
-        return int(replay_loop(machine.m))
+        status = int(replay_loop(machine.m))
+        if status != ADVISE:
+            return status
+        advise(machine, timing.start_ns)
+        return PAUSE
 
     def grow() -> None:
         at.grow_nodes(machine, min(int(machine.m[at.PAGES_TO_SCAN]), plan.n_entries))
@@ -121,11 +127,37 @@ def run(
     return record
 
 
-DESIGN = Design(
-    name="ksm-6.18",
-    summary="Linux 6.18's KSM, counter for counter",
-    source="Linux 6.18.y, mm/ksm.c",
-    settings=SETTINGS,
-    counters=SAMPLED,
-    run=run,
-)
+def make_design(release: str) -> Design | None:
+    """The design of a release as "6.18", "6.12.54" or "2.6.35"; None where there is no such KSM."""
+    parsed = parse_release(release)
+    features = find_features(*parsed) if parsed else None
+    if parsed is None or features is None:
+        return None
+    whole_series = parsed[1] is None
+    return Design(
+        name=f"ksm-{release}",
+        summary=f"Linux {release}'s KSM{' with its updates' if whole_series else ''}, counter for counter",
+        source=f"Linux {release}{'.y' if whole_series else ''}, mm/ksm.c",
+        settings=settings_of(features),
+        counters=counters_of(features),
+        space_counters=space_counters_of(features),
+        run=partial(run, features),
+    )
+
+
+def all_designs() -> list[Design]:
+    """A design for every release that differs from its neighbours, newest first."""
+    return [design for release in releases() if (design := make_design(release)) is not None]
+
+
+def features_of(design: Design) -> Features | None:
+    """The features of a design that is a release of Linux."""
+    return design.run.args[0] if isinstance(design.run, partial) else None
+
+
+def release_of(name: str) -> str:
+    """The release that the name of a design means: "ksm" alone is the newest."""
+    return ".".join(map(str, NEWEST)) if name == "ksm" else name.removeprefix("ksm-")
+
+
+__all__ = ["all_designs", "differences", "features_of", "make_design", "release_of", "run"]

@@ -44,16 +44,25 @@ def _list(head: int, following: np.ndarray) -> list[int]:
 def _check_stable(machine: Machine, wrong: list[str]) -> dict[Counter, int]:
     m, rows = machine.m, machine[NODE_ROWS]
     chain_of, head, frames = machine[at.NODE_CHAIN], machine[at.NODE_HEAD], machine[at.NODE_FRAME]
-    elements = _tree_nodes(rows, int(machine[at.ROOTS][at.STABLE_TREE]), wrong, "stable tree")
+    numa = machine[at.NODE_NUMA]
+    elements: list[int] = []
+    for node, root in enumerate(machine[at.ROOTS][at.STABLE_TREE :: 2].tolist()):
+        members = _tree_nodes(rows, root, wrong, f"stable tree of NUMA node {node}")
+        elements += members
+        if any(numa[n] != node for n in members):
+            wrong.append(f"stable tree of NUMA node {node}: a node of another's")
     chains = [n for n in elements if rows[n, KEY] == at.CHAIN]
     dups = {n: _list(int(head[n]), machine[at.NODE_NEXT]) for n in chains}
     plain = [n for n in elements if rows[n, KEY] != at.CHAIN]
     for chain, members in dups.items():
-        if any(chain_of[n] != chain for n in members):
+        if any(chain_of[n] != chain or numa[n] != numa[chain] for n in members):
             wrong.append(f"chain {chain}: a dup belongs to another")
         if len({int(rows[n, KEY]) for n in members} - {STALE}) > 1:
             wrong.append(f"chain {chain}: dups of different contents")
-    live = plain + [n for members in dups.values() for n in members]
+    parked = _list(int(m[at.PARKED]), machine[at.NODE_NEXT])
+    if any(numa[n] != at.NO_TREE or chain_of[n] >= 0 for n in parked) or (parked and m[at.MERGE_ACROSS_NODES]):
+        wrong.append("parked nodes: one is in a tree, or none should be there")
+    live = plain + [n for members in dups.values() for n in members] + parked
     kept = int(m[at.NEXT_NODE] - m[at.NODE_FREE_TOP])
     if len(live) + len(chains) != kept:
         wrong.append(f"stable nodes: {kept} kept, {len(live) + len(chains)} reached")
@@ -92,10 +101,12 @@ def check_ksm(machine: Machine) -> list[str]:
         wrong.append("ksm_rmap_items of the mms do not add up")
     if int(machine[at.SLOT_MERGING].sum()) != expected[Counter.PAGES_SHARED] + expected[Counter.PAGES_SHARING]:
         wrong.append("ksm_merging_pages of the mms do not add up")
-    tree = _tree_nodes(machine[ROWS], int(machine[at.ROOTS][at.UNSTABLE_TREE]), wrong, "unstable tree")
     seq = int(m[at.SEQ]) & 0xFF
     inside = (state & at.UNSTABLE != 0) & (machine[at.ITEM_SEQ] == seq)
-    in_pass = m[at.CURSOR] != len(machine[at.REGISTERED])  # between passes the tree is yet to be dropped
-    if in_pass and sorted(tree) != np.flatnonzero(inside).tolist():
-        wrong.append("unstable tree: members differ from the items marked so in this pass")
+    numa = machine[at.ITEM_NUMA] if len(machine[at.ITEM_NUMA]) else np.zeros(len(state), np.uint8)
+    in_pass = m[at.CURSOR] != len(machine[at.REGISTERED])  # between passes the trees are yet to be dropped
+    for node, root in enumerate(machine[at.ROOTS][at.UNSTABLE_TREE :: 2].tolist()):
+        tree = _tree_nodes(machine[ROWS], root, wrong, f"unstable tree of NUMA node {node}")
+        if in_pass and sorted(tree) != np.flatnonzero(inside & (numa == node)).tolist():
+            wrong.append(f"unstable tree of NUMA node {node}: members differ from the items marked so in this pass")
     return wrong

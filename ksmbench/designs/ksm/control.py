@@ -2,17 +2,29 @@
 
 from ksmbench.designs.ksm.ring import drop_slot
 from ksmbench.designs.ksm.scan import free_items
-from ksmbench.designs.ksm.stable import remove_node
+from ksmbench.designs.ksm.stable import probe_parked, remove_node
 from ksmbench.designs.ksm.state import (
+    ADVISOR_CHANGE,
+    ADVISOR_CPU_NS,
+    ADVISOR_MIN_PAGES_TO_SCAN,
+    ADVISOR_MODE,
+    ADVISOR_SCAN_TIME,
+    ADVISOR_TARGET_SCAN_TIME,
     CURSOR,
     MAX_PAGE_SHARING,
+    MERGE_ACROSS_NODES,
     NODE_HEAD,
     NODE_NEXT,
+    PAGES_TO_SCAN,
+    PARKED,
     REGISTERED,
     ROOTS,
     RUN,
+    RUN2_DROPS_NODES,
+    SCAN_START,
     SEQ,
     SLEEP_MILLISECS,
+    SLEEP_STORE_WAKES,
     SLOT_NEXT,
     SMART_SCAN,
     STABLE_TREE,
@@ -29,13 +41,15 @@ from ksmbench.engine.memory import MERGEABLE, STALE, break_entry
 from ksmbench.engine.rbtree import KEY
 
 UNSIGNED_MAX = (1 << 32) - 1
+INT_MAX = (1 << 31) - 1
+DEFAULT_PAGES_TO_SCAN = 100
 
 
 @kernel
-def _remove_all_stable_nodes(m: Vector) -> Integer:
+def _remove_stable_tree(m: Vector, tree: Integer) -> Integer:
     # Drops leftover nodes from the root on, up to the first whose frame is still mapped; whether none was.
-    while i32(m, ROOTS)[STABLE_TREE] >= 0:
-        n = i32(m, ROOTS)[STABLE_TREE]
+    while i32(m, ROOTS)[tree] >= 0:
+        n = i32(m, ROOTS)[tree]
         if is_chain(m, n):
             dup = i32(m, NODE_HEAD)[n]
             while dup >= 0:
@@ -44,7 +58,7 @@ def _remove_all_stable_nodes(m: Vector) -> Integer:
                     return False
                 remove_node(m, dup)
                 dup = after
-            rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, n)
+            rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), tree, n)
             m[Counter.STABLE_NODE_CHAINS] -= 1
             free_node(m, n)
         elif tree_rows(m, NODE_ROWS)[n, KEY] == STALE:
@@ -52,6 +66,17 @@ def _remove_all_stable_nodes(m: Vector) -> Integer:
         else:
             return False
     return True
+
+
+@kernel
+def _remove_all_stable_nodes(m: Vector) -> Integer:
+    # In every tree, and of those parked; whether none is left.
+    done = True
+    for tree in range(STABLE_TREE, len(i32(m, ROOTS)), 2):
+        if not _remove_stable_tree(m, tree):
+            done = False
+    probe_parked(m)
+    return done and m[PARKED] < 0
 
 
 @kernel
@@ -69,10 +94,22 @@ def _unmerge_everything(m: Vector) -> None:
         if not u8(m, ALIVE)[mm]:
             drop_slot(m, mm)
         mm = following
-    _remove_all_stable_nodes(m)
+    if m[RUN2_DROPS_NODES]:
+        _remove_all_stable_nodes(m)
     m[SEQ] = 0
     m[Counter.FULL_SCANS] = 0
     m[CURSOR] = head
+
+
+@kernel
+def set_advisor(m: Vector, mode: Integer) -> None:
+    """advisor_mode becomes `mode`, another than it was: the advisor knows nothing yet."""
+    m[ADVISOR_MODE] = mode
+    if mode:
+        m[SCAN_START] = m[ADVISOR_CHANGE] = m[ADVISOR_SCAN_TIME] = m[ADVISOR_CPU_NS] = 0
+        m[PAGES_TO_SCAN] = m[ADVISOR_MIN_PAGES_TO_SCAN]
+    else:
+        m[PAGES_TO_SCAN] = DEFAULT_PAGES_TO_SCAN
 
 
 @kernel
@@ -89,15 +126,21 @@ def store(m: Vector, setting: Integer, value: Integer) -> None:
         ok = value <= 1
         if ok:
             m[setting] = value
-    elif ok and setting == MAX_PAGE_SHARING:
-        ok = value >= 2
+    elif ok and setting == ADVISOR_MODE:
+        ok = value <= 1
+        if ok and value != m[ADVISOR_MODE]:
+            set_advisor(m, value)
+    elif ok and (setting == MAX_PAGE_SHARING or setting == MERGE_ACROSS_NODES):
+        ok = 2 <= value <= INT_MAX if setting == MAX_PAGE_SHARING else value <= 1
         if ok and value != m[setting]:
             ok = m[Counter.PAGES_SHARED] == 0 and _remove_all_stable_nodes(m)
             if ok:
                 m[setting] = value
+    elif ok and (setting == PAGES_TO_SCAN and m[ADVISOR_MODE] or setting == ADVISOR_TARGET_SCAN_TIME and value == 0):
+        ok = False
     elif ok:
         m[setting] = value
-        if setting == SLEEP_MILLISECS:
+        if setting == SLEEP_MILLISECS and m[SLEEP_STORE_WAKES]:
             sleep_changed(m, value)
     if not ok:
         m[REFUSED] += 1

@@ -2,9 +2,17 @@
 
 from ksmbench.designs.ksm.control import store
 from ksmbench.designs.ksm.ring import enter, is_ready, leave
-from ksmbench.designs.ksm.scan import batch
+from ksmbench.designs.ksm.scan import batch, miscount
 from ksmbench.designs.ksm.state import (
+    ADVISOR_MODE,
+    EXEC_INHERITS,
+    EXEC_REGISTERS,
+    FORK_COUNTS_AFRESH,
+    HAS_PRCTL,
     HZ,
+    INHERITED_ITEMS,
+    INHERITED_MERGING,
+    MERGE_ANY_SURVIVES,
     NEXT_NODE,
     NODE_FRAME,
     NODE_FREE_TOP,
@@ -23,6 +31,7 @@ from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ACTOR,
     ALIVE,
+    ASKS,
     BEFORE,
     EVENT,
     EVERY_BATCH,
@@ -56,6 +65,8 @@ from ksmbench.trace.schema import Kind
 
 PAUSE_AFTER = 500_000  # units of work (pages looked at, events) between two moments for Python
 
+ADVISE = 10  # what the loop returns, besides those of samples: a full scan has ended, and the advisor is on
+
 MIN_EQUAL_SCANS = 10
 MAX_SCANS = 1000
 
@@ -70,23 +81,39 @@ def _event(m: Vector) -> None:
             setting = i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1
             store(m, setting, i64(m, VALUE)[i])
         return
+    if u8(m, KIND)[i] == Kind.PRCTL and not m[HAS_PRCTL]:
+        return
     told = apply(m, i)
     other = i64(m, VALUE)[i]
     if told & ASKED:
-        enter(m, mm)
+        # A mapping of an mm that was dropped is flagged, but only some releases let ksmd know of it.
+        if u8(m, KIND)[i] != Kind.MAP or m[MERGE_ANY_SURVIVES] or u8(m, ASKS)[mm]:
+            enter(m, mm)
     elif told & FORKED:
-        if u8(m, REGISTERED)[mm]:
-            m[Counter.KSM_ZERO_PAGES] += i64(m, ZERO_PAGES)[other]
-            enter(m, other)
-        elif u8(m, MERGE_ANY)[other] and i64(m, MERGEABLE_ENTRIES)[other] > 0:
-            enter(m, other)
+        _forked(m, mm, other)
     elif told & EXECED:
         i64(m, SPACE_MM)[i32(m, SPACE)[mm]] = other
-        if u8(m, MERGE_ANY)[other]:
+        asks = u8(m, ASKS)[other] != 0
+        if not m[EXEC_INHERITS] and not asks:
+            u8(m, MERGE_ANY)[other] = 0
+        if u8(m, MERGE_ANY)[other] and (m[EXEC_REGISTERS] or asks):
             enter(m, other)
         leave(m, mm)
     elif told & EXITED:
         leave(m, mm)
+
+
+@kernel
+def _forked(m: Vector, mm: Integer, child: Integer) -> None:
+    if not m[FORK_COUNTS_AFRESH]:
+        i64(m, INHERITED_ITEMS)[child] = i64(m, SLOT_ITEMS)[mm] + i64(m, INHERITED_ITEMS)[mm]
+        i64(m, INHERITED_MERGING)[child] = i64(m, SLOT_MERGING)[mm] + i64(m, INHERITED_MERGING)[mm]
+    if u8(m, REGISTERED)[mm]:
+        if m[FORK_COUNTS_AFRESH]:
+            m[Counter.KSM_ZERO_PAGES] += i64(m, ZERO_PAGES)[child]
+        enter(m, child)
+    elif u8(m, ASKS)[child] and i64(m, MERGEABLE_ENTRIES)[child] > 0:
+        enter(m, child)
 
 
 @kernel
@@ -98,7 +125,9 @@ def _sample(m: Vector) -> None:
     for space in range(len(space_mm)):
         mm = space_mm[space]
         if u8(m, ALIVE)[mm]:
-            take_space(m, space, i64(m, SLOT_ITEMS)[mm], i64(m, SLOT_MERGING)[mm], i64(m, ZERO_PAGES)[mm])
+            items = i64(m, SLOT_ITEMS)[mm] + i64(m, INHERITED_ITEMS)[mm]
+            merging = i64(m, SLOT_MERGING)[mm] + i64(m, INHERITED_MERGING)[mm]
+            take_space(m, space, items, merging, i64(m, ZERO_PAGES)[mm])
 
 
 @kernel
@@ -129,7 +158,7 @@ def _has_room(m: Vector) -> Integer:
 
 @kernel
 def replay_loop(vector: Vector) -> Integer:
-    """Go on with the replay until Python has to act: DONE, FULL, PAUSE or GROW."""
+    """Go on with the replay until Python has to act: DONE, FULL, PAUSE, GROW or ADVISE."""
     m = pinned(vector)
     before = i64(m, BEFORE)
     work = 0
@@ -149,15 +178,18 @@ def replay_loop(vector: Vector) -> Integer:
             for i in range(len(before)):
                 before[i] = m[i]
             m[NOW_JIFFIES] = m[NOW] // (1_000_000_000 // m[HZ])
-            batch(m)
+            whole = batch(m)
             end_batch(m)
             work += 20 + m[Counter.PAGES_SCANNED] - before[Counter.PAGES_SCANNED]
+            miscount(m, before[Counter.PAGES_SCANNED], whole)
             if m[EVERY_BATCH]:
                 _sample(m)
             if m[SETTLING] and m[Counter.FULL_SCANS] != before[Counter.FULL_SCANS] and _has_settled(m):
                 m[UNTIL] = m[NOW]
                 take_sample(m)
                 return DONE
+            if m[ADVISOR_MODE] and m[Counter.FULL_SCANS] != before[Counter.FULL_SCANS]:
+                return ADVISE
         elif step == END:
             take_sample(m)
             return DONE

@@ -1,17 +1,25 @@
 """What happens to one page: cmp_and_merge_page, the unstable tree, and the merges themselves (3.1, 3.2, 3.5 to 3.9)."""
 
-from ksmbench.designs.ksm.stable import purge, stable_tree_insert, stable_tree_search, take_off
+from ksmbench.designs.ksm.stable import forget, park, purge, stable_tree_insert, stable_tree_search, take_off
 from ksmbench.designs.ksm.state import (
+    CHECKSUM_FIRST,
     CHECKSUMMED,
     EXISTS,
     ITEM_NODE,
+    ITEM_NUMA,
     ITEM_SEQ,
     ITEM_STATE,
+    MERGE_ACROSS_NODES,
+    NO_TREE,
     NODE_FRAME,
+    NODE_NUMA,
     NULL,
     OLDCHECKSUM,
     ROOTS,
     SEQ,
+    SKIPS_OWN_NODE_ONLY,
+    SPLIT_NEEDS_NO_PINS,
+    SPLITS_SAME_HUGE,
     STABLE,
     STABLE_TREE,
     UNSTABLE,
@@ -19,6 +27,7 @@ from ksmbench.designs.ksm.state import (
     USE_ZERO_PAGES,
     append,
     mm_of,
+    numa_of,
 )
 from ksmbench.designs.ksm.warm import descend_ahead, guesses
 from ksmbench.engine import rbtree
@@ -48,6 +57,7 @@ from ksmbench.engine.memory import (
     ZEROED,
     billable_content,
     break_entry,
+    forsake_node,
     replace_by_zero,
     replace_frame,
     split_folio,
@@ -68,7 +78,8 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
     elif state & UNSTABLE:
         # The tree of an earlier pass has been dropped whole.
         if (m[SEQ] - u8(m, ITEM_SEQ)[e]) & 0xFF == 0:
-            rbtree.erase(tree_rows(m, ROWS), i32(m, ROOTS), UNSTABLE_TREE, e)
+            numa = u8(m, ITEM_NUMA)[e] if len(u8(m, ITEM_NUMA)) > 0 else 0
+            rbtree.erase(tree_rows(m, ROWS), i32(m, ROOTS), UNSTABLE_TREE + 2 * numa, e)
         m[Counter.PAGES_UNSHARED] -= 1
         u8(m, ITEM_STATE)[e] = state & (EXISTS | CHECKSUMMED)
 
@@ -104,9 +115,12 @@ def _merge_with_ksm_page(m: Vector, mm: Integer, e: Integer, f: Integer, target:
 @kernel
 def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Integer) -> Integer:
     # The item whose page is equal now, or NULL: then `e` has been inserted, unless the search met an item whose page
-    # is not available, or the very same frame. Keys are what the items' pages hold now, not at their insertion.
+    # is not available, or the very same frame, or an equal one that has moved to another NUMA node. Keys are what the
+    # items' pages hold now, not at their insertion.
+    numa = numa_of(m, f)
+    tree = UNSTABLE_TREE + 2 * numa
     rows = tree_rows(m, ROWS)
-    root = i32(m, ROOTS)[UNSTABLE_TREE]
+    root = i32(m, ROOTS)[tree]
     at, above, side, comparisons, compared = descend_ahead(m, rows, root, content, guesses(e, UNSTABLE_TREE))
     found: Integer = NULL
     dead_end = False
@@ -130,9 +144,13 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
         at = rows[at, side]
     m[Counter.COMPARISONS] += comparisons
     m[Counter.COMPARED_BYTES] += compared
+    if found >= 0 and numa_of(m, i32(m, FRAME)[found]) != numa:
+        return NULL
     if found >= 0 or dead_end:
         return found
-    rbtree.insert(rows, i32(m, ROOTS), UNSTABLE_TREE, e, above, side)
+    rbtree.insert(rows, i32(m, ROOTS), tree, e, above, side)
+    if len(u8(m, ITEM_NUMA)) > 0:
+        u8(m, ITEM_NUMA)[e] = numa
     u8(m, ITEM_STATE)[e] |= UNSTABLE
     u8(m, ITEM_SEQ)[e] = m[SEQ] & 0xFF
     m[Counter.PAGES_UNSHARED] += 1
@@ -143,50 +161,85 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
 def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: Integer) -> None:
     # try_to_merge_two_pages: the later frame `f` becomes KSM's in place, for all that map it; the earlier is replaced.
     other = i32(m, FRAME)[partner]
-    if i32(m, FOLIO)[f] != NO_FOLIO and i32(m, FOLIO)[f] == i32(m, FOLIO)[other]:
-        split_folio(m, i32(m, FOLIO)[f])  # held twice, the huge frame could not be split for merging
+    if i32(m, FOLIO)[f] != NO_FOLIO and i32(m, FOLIO)[f] == i32(m, FOLIO)[other] and m[SPLIT_NEEDS_NO_PINS]:
+        if m[SPLITS_SAME_HUGE]:
+            split_folio(m, i32(m, FOLIO)[f])  # held twice, the huge frame could not be split for merging
         return
     if not _may_be_merged(m, f):
         return
     if i32(m, NODE)[f] == ORDINARY:
         i32(m, NODE)[f] = KSM_WITHOUT_NODE
         m[Counter.FRAMES_KSM] += 1
+    elif i32(m, NODE)[f] >= 0:
+        forsake_node(m, f, KSM_WITHOUT_NODE)
     partner_mm = mm_of(m, partner)
     if not _merge_with_ksm_page(m, partner_mm, partner, other, f):
         break_entry(m, mm, e)
+        forget(m, e)
         return
     detach(m, partner_mm, partner)
     n = stable_tree_insert(m, f)
+    if n < 0:
+        break_entry(m, partner_mm, partner)
+        break_entry(m, mm, e)
+        return
     append(m, partner_mm, partner, n)
     append(m, mm, e, n)
 
 
 @kernel
+def _ends_at_checksum(m: Vector, mm: Integer, e: Integer, f: Integer, content: Integer) -> Integer:
+    # Whether the page has changed since its last visit, or was merged with the zero page.
+    checksum = u32(m, CHECKSUM)[content]
+    m[Counter.CHECKSUMS] += 1
+    if not u8(m, ITEM_STATE)[e] & CHECKSUMMED or u32(m, OLDCHECKSUM)[e] != checksum:
+        u32(m, OLDCHECKSUM)[e] = checksum
+        u8(m, ITEM_STATE)[e] |= CHECKSUMMED
+        return True
+    if m[USE_ZERO_PAGES] and checksum == u32(m, CHECKSUM)[0]:
+        return _merge_with_zero(m, mm, e, f, content)
+    return False
+
+
+@kernel
+def _is_in_place(m: Vector, e: Integer, f: Integer, node: Integer) -> Integer:
+    # Whether the merged frame `f` of `node`, and the item at `e`, are where they belong; a misplaced node is parked.
+    if not m[MERGE_ACROSS_NODES]:
+        numa = i32(m, NODE_NUMA)[node]
+        if numa != NO_TREE and numa != numa_of(m, f):
+            park(m, node)
+        if i32(m, NODE_NUMA)[node] == NO_TREE:
+            return False
+    if not u8(m, ITEM_STATE)[e] & STABLE:
+        return False
+    return i32(m, ITEM_NODE)[e] == node or not m[SKIPS_OWN_NODE_ONLY]
+
+
+@kernel
 def cmp_and_merge_page(m: Vector, mm: Integer, e: Integer) -> None:
-    """Process the billable page at `e`, which has an item (3.1; order from 6.11 on)."""
+    """Process the billable page at `e`, which has an item (3.1; before 6.11 the stable tree comes first, 11)."""
     f = i32(m, FRAME)[e]
     content = i32(m, CONTENT)[f]
-    node = i32(m, NODE)[f]
-    if node >= 0:
-        if u8(m, ITEM_STATE)[e] & STABLE and i32(m, ITEM_NODE)[e] == node:
+    own = i32(m, NODE)[f]
+    if own >= 0:
+        if _is_in_place(m, e, f, own):
             return
-    else:
+    elif m[CHECKSUM_FIRST]:
         detach(m, mm, e)
-        checksum = u32(m, CHECKSUM)[content]
-        m[Counter.CHECKSUMS] += 1
-        if not u8(m, ITEM_STATE)[e] & CHECKSUMMED or u32(m, OLDCHECKSUM)[e] != checksum:
-            u32(m, OLDCHECKSUM)[e] = checksum
-            u8(m, ITEM_STATE)[e] |= CHECKSUMMED
+        if _ends_at_checksum(m, mm, e, f, content):
             return
-        if m[USE_ZERO_PAGES] and checksum == u32(m, CHECKSUM)[0]:
-            if _merge_with_zero(m, mm, e, f, content):
-                return
-        node = stable_tree_search(m, content, guesses(e, STABLE_TREE))
+    node = own
+    if own < 0 or i32(m, NODE_NUMA)[own] == NO_TREE:
+        node = stable_tree_search(m, f, content, guesses(e, STABLE_TREE))
+        if node >= 0 and node == own and u8(m, ITEM_STATE)[e] & STABLE and i32(m, ITEM_NODE)[e] == node:
+            return  # a node that was parked is in a tree again
     detach(m, mm, e)
     if node >= 0:
         # A page that a fork made map a merged frame joins its list as it is, beyond max_page_sharing too.
         if _merge_with_ksm_page(m, mm, e, f, i32(m, NODE_FRAME)[node]):
             append(m, mm, e, node)
+        return
+    if not m[CHECKSUM_FIRST] and _ends_at_checksum(m, mm, e, f, content):
         return
     partner = _unstable_tree_search_insert(m, e, f, content)
     if partner >= 0:

@@ -1,8 +1,8 @@
 """The ring of registered mms: where a new one goes, what an exit does to it (1.2, 2.4, 8.5)."""
 
-from ksmbench.designs.ksm.state import CURSOR, REGISTERED, RUN, SLOT_ITEMS, SLOT_NEXT, SLOT_PREV
+from ksmbench.designs.ksm.state import CURSOR, MERGE_ANY_SURVIVES, REGISTERED, RUN, SLOT_ITEMS, SLOT_NEXT, SLOT_PREV
 from ksmbench.engine.jit import Integer, kernel
-from ksmbench.engine.machine import Vector, i32, i64, u8
+from ksmbench.engine.machine import ASKS, MERGE_ANY, Vector, i32, i64, u8
 
 
 @kernel
@@ -42,6 +42,14 @@ def drop_slot(m: Vector, mm: Integer) -> None:
     """Take `mm` off the ring; it has no items."""
     _unlink(m, mm)
     u8(m, REGISTERED)[mm] = 0
+
+
+@kernel
+def lapse(m: Vector, mm: Integer) -> None:
+    """ksmd drops `mm`, as nothing of it is mergeable or it has exited."""
+    drop_slot(m, mm)
+    if not m[MERGE_ANY_SURVIVES] and not u8(m, ASKS)[mm]:
+        u8(m, MERGE_ANY)[mm] = 0
 
 
 @kernel

@@ -1,28 +1,48 @@
 """ksmd's cursor and its batches (2.2 to 2.4), and smart scan (5)."""
 
 from ksmbench.designs.ksm.merge import cmp_and_merge_page, detach
-from ksmbench.designs.ksm.ring import drop_slot
+from ksmbench.designs.ksm.ring import lapse
+from ksmbench.designs.ksm.stable import probe_parked
 from ksmbench.designs.ksm.state import (
+    ADVISOR_MODE,
     CURSOR,
     EXISTS,
     ITEM_AGE,
     ITEM_STATE,
+    MERGE_ACROSS_NODES,
     NULL,
+    PAGES_SCANNED_BUG,
     PAGES_TO_SCAN,
     POSITION,
     REGISTERED,
     REMAINING_SKIPS,
     ROOTS,
+    SCAN_START,
     SEQ,
     SLOT_ITEMS,
     SLOT_NEXT,
     SMART_SCAN,
+    STABLE,
+    STABLE_FORGETS,
     UNSTABLE_TREE,
 )
 from ksmbench.designs.ksm.warm import read_ahead
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
-from ksmbench.engine.machine import ALIVE, BASE, END, FRAME, MERGEABLE_ENTRIES, ROWS, Vector, i32, i64, tree_rows, u8
+from ksmbench.engine.machine import (
+    ALIVE,
+    BASE,
+    END,
+    FRAME,
+    MERGEABLE_ENTRIES,
+    NOW,
+    ROWS,
+    Vector,
+    i32,
+    i64,
+    tree_rows,
+    u8,
+)
 from ksmbench.engine.memory import billable_content, is_ksm
 from ksmbench.engine.rbtree import KEY
 
@@ -63,6 +83,8 @@ def should_skip_rmap_item(m: Vector, mm: Integer, e: Integer) -> Integer:
     """Smart scan: pages that did not merge are looked at less and less often."""
     if not m[SMART_SCAN] or is_ksm(m, i32(m, FRAME)[e]):
         return False
+    if m[STABLE_FORGETS] and u8(m, ITEM_STATE)[e] & STABLE:
+        return False  # where its age was is something else, and it is about to leave its node
     age = u8(m, ITEM_AGE)[e]
     if age != 255:
         u8(m, ITEM_AGE)[e] = age + 1
@@ -101,6 +123,17 @@ def _walk(m: Vector, mm: Integer) -> Integer:
 
 
 @kernel
+def _begin_pass(m: Vector) -> None:
+    if m[ADVISOR_MODE]:
+        m[SCAN_START] = m[NOW]
+    if not m[MERGE_ACROSS_NODES]:
+        probe_parked(m)
+    roots = i32(m, ROOTS)
+    for tree in range(UNSTABLE_TREE, len(roots), 2):
+        roots[tree] = NULL
+
+
+@kernel
 def scan_get_next_rmap_item(m: Vector) -> Integer:
     """The next entry to process, or NULL at the end of a pass or where no mm is registered."""
     head = len(u8(m, REGISTERED))
@@ -108,7 +141,7 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
         return NULL
     mm = m[CURSOR]
     if mm == head:
-        i32(m, ROOTS)[UNSTABLE_TREE] = NULL
+        _begin_pass(m)
         mm = i32(m, SLOT_NEXT)[head]
         m[CURSOR] = mm
         m[POSITION] = i64(m, BASE)[mm]
@@ -126,7 +159,7 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
             free_items(m, mm)
         following = i32(m, SLOT_NEXT)[mm]
         if not keep:
-            drop_slot(m, mm)
+            lapse(m, mm)
         mm = following
         m[CURSOR] = mm
         if mm == head:
@@ -137,12 +170,23 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
 
 
 @kernel
-def batch(m: Vector) -> None:
-    """ksm_do_scan: process up to pages_to_scan pages; a batch never crosses the end of a pass."""
+def batch(m: Vector) -> Integer:
+    """ksm_do_scan: process up to pages_to_scan pages; a batch never crosses the end of a pass.
+
+    Whether it used its budget up.
+    """
     for _ in range(m[PAGES_TO_SCAN]):
         e = scan_get_next_rmap_item(m)
         if e < 0:
-            return
+            return False
         read_ahead(m, m[CURSOR], e)
         cmp_and_merge_page(m, m[CURSOR], e)
         m[Counter.PAGES_SCANNED] += 1
+    return True
+
+
+@kernel
+def miscount(m: Vector, before: Integer, whole: Integer) -> None:
+    """Let pages_scanned, `before` the batch, be what 6.6 to 6.9 make of it; `whole`: its budget was used up."""
+    if m[PAGES_SCANNED_BUG]:
+        m[Counter.PAGES_SCANNED] = before + (m[PAGES_TO_SCAN] + 1 if whole else 0)

@@ -1,6 +1,9 @@
-"""The stable tree: merged frames by content, in chains where max_page_sharing was reached (3.3, 3.4, 3.10, 4).
+"""The stable trees: merged frames by content, in chains where max_page_sharing was reached (3.3, 3.4, 3.10, 4).
 
-A node holds no reference on its frame: it is stale once the frame is gone, which only a lookup notices.
+A node holds no reference on its frame: it is stale once the frame is gone, which only a lookup notices. With
+merge_across_nodes=0 there is a tree for each NUMA node; what the specification leaves open of it is inferred: a node
+whose frame has moved is parked when its page is visited or another is found equal to it, and comes into the tree of its
+new NUMA node at the next visit of one of its pages.
 """
 
 import numpy as np
@@ -8,32 +11,43 @@ import numpy as np
 from ksmbench.designs.ksm.state import (
     CHAIN,
     CHAIN_STAMP,
+    CHAIN_TAKES_ANY,
     CHECKSUMMED,
     EXISTS,
+    HAS_CHAINS,
     HZ,
+    ITEM_AGE,
     ITEM_NEXT,
     ITEM_NODE,
     ITEM_PREV,
     ITEM_STATE,
     MAX_PAGE_SHARING,
+    NO_TREE,
     NODE_CHAIN,
     NODE_FRAME,
     NODE_HEAD,
     NODE_LENGTH,
     NODE_NEXT,
+    NODE_NUMA,
     NODE_PREV,
     NOW_JIFFIES,
     NULL,
+    PARKED,
     PRUNE_MILLISECS,
+    REMAINING_SKIPS,
+    RESTARTS_ON_STALE,
     ROOTS,
     SLOT_MERGING,
     STABLE,
+    STABLE_FORGETS,
     STABLE_TREE,
     free_node,
     is_candidate,
     is_chain,
     mm_of,
     new_node,
+    numa_of,
+    stable_tree_of,
 )
 from ksmbench.designs.ksm.warm import NO_GUESS, descend_ahead
 from ksmbench.engine import rbtree
@@ -42,6 +56,7 @@ from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.lcp import compared_bytes
 from ksmbench.engine.machine import (
     CONTENT,
+    MAPCOUNT,
     NODE,
     NODE_ROWS,
     PAGE_SIZE,
@@ -55,6 +70,7 @@ from ksmbench.engine.memory import STALE
 from ksmbench.engine.rbtree import KEY, RIGHT
 
 _PRUNE, _KEEP = np.int64(1), np.int64(0)
+_GAVE_UP = np.int64(-1)  # in place of a side: an old release met a stale node
 PRUNE_NEVER = 1 << 31  # msecs_to_jiffies takes what is negative as an int for "never"
 
 
@@ -79,6 +95,15 @@ def _remove_dup(m: Vector, dup: Integer) -> None:
 
 
 @kernel
+def forget(m: Vector, e: Integer) -> None:
+    """What shares storage with the reverse map of a merged page is lost (7.3)."""
+    if m[STABLE_FORGETS]:
+        u8(m, ITEM_STATE)[e] &= ~CHECKSUMMED & 0xFF
+        u8(m, ITEM_AGE)[e] = 0
+        u8(m, REMAINING_SKIPS)[e] = 0
+
+
+@kernel
 def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
     # At the front of the chain.
     first = i32(m, NODE_HEAD)[chain]
@@ -92,12 +117,49 @@ def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
 
 
 @kernel
-def remove_node(m: Vector, n: Integer) -> None:
-    """Take a node without items out of its chain or the tree, and free it."""
-    if i32(m, NODE_CHAIN)[n] >= 0:
+def _unlink_parked(m: Vector, n: Integer) -> None:
+    before, after = i32(m, NODE_PREV)[n], i32(m, NODE_NEXT)[n]
+    if before >= 0:
+        i32(m, NODE_NEXT)[before] = after
+    else:
+        m[PARKED] = after
+    if after >= 0:
+        i32(m, NODE_PREV)[after] = before
+
+
+@kernel
+def _link_parked(m: Vector, n: Integer) -> None:
+    first = m[PARKED]
+    i32(m, NODE_NEXT)[n] = first
+    i32(m, NODE_PREV)[n] = NULL
+    if first >= 0:
+        i32(m, NODE_PREV)[first] = n
+    m[PARKED] = n
+    i32(m, NODE_NUMA)[n] = NO_TREE
+
+
+@kernel
+def _take_out(m: Vector, n: Integer) -> None:
+    # From its chain, its tree or those parked.
+    if i32(m, NODE_NUMA)[n] == NO_TREE:
+        _unlink_parked(m, n)
+    elif i32(m, NODE_CHAIN)[n] >= 0:
         _remove_dup(m, n)
     else:
-        rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, n)
+        rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), stable_tree_of(m, n), n)
+
+
+@kernel
+def park(m: Vector, n: Integer) -> None:
+    """The frame of node `n` is on another NUMA node than its tree is for."""
+    _take_out(m, n)
+    _link_parked(m, n)
+
+
+@kernel
+def remove_node(m: Vector, n: Integer) -> None:
+    """Take a node without items away from wherever it is, and free it."""
+    _take_out(m, n)
     free_node(m, n)
 
 
@@ -114,6 +176,7 @@ def purge(m: Vector, n: Integer) -> None:
         i64(m, SLOT_MERGING)[mm_of(m, e)] -= 1
         u8(m, ITEM_STATE)[e] &= EXISTS | CHECKSUMMED
         i32(m, ITEM_NODE)[e] = NULL
+        forget(m, e)
         e = after
     remove_node(m, n)
 
@@ -136,13 +199,25 @@ def take_off(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     i64(m, SLOT_MERGING)[mm] -= 1
     u8(m, ITEM_STATE)[e] &= ~STABLE & 0xFF
     i32(m, ITEM_NODE)[e] = NULL
+    forget(m, e)
+
+
+@kernel
+def probe_parked(m: Vector) -> None:
+    """At the start of a pass: the parked nodes whose frames are gone vanish."""
+    n = m[PARKED]
+    while n >= 0:
+        after = i32(m, NODE_NEXT)[n]
+        if tree_rows(m, NODE_ROWS)[n, KEY] == STALE:
+            purge(m, n)
+        n = after
 
 
 @kernel
 def _collapse(m: Vector, chain: Integer, dup: Integer) -> None:
     # The only dup left takes the chain's place in the tree, even if it is full.
     _remove_dup(m, dup)
-    rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, chain, dup)
+    rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), stable_tree_of(m, chain), chain, dup)
     m[Counter.STABLE_NODE_CHAINS] -= 1
     free_node(m, chain)
 
@@ -161,8 +236,9 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
     """stable_node_dup: the dup that stands for `chain` (4.2), or NULL: then the chain is freed.
 
     Stale dups that are met are purged. With pruning the fullest candidate is taken, else the first; a chain of one
-    dup collapses.
+    dup collapses. Before 6.11 only with pruning and if the dup is a candidate; without one the first dup stands.
     """
+    takes_any = m[CHAIN_TAKES_ANY]
     prune = may_prune and _due_for_pruning(m, chain)
     if prune:
         i64(m, CHAIN_STAMP)[chain] = m[NOW_JIFFIES]
@@ -175,7 +251,7 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
             purge(m, dup)
         else:
             candidate = is_candidate(m, dup)
-            if found < 0 or (
+            if (found < 0 and takes_any) or (
                 candidate and (not found_is_candidate or i32(m, NODE_LENGTH)[dup] > i32(m, NODE_LENGTH)[found])
             ):
                 found = dup
@@ -183,25 +259,30 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
                 if candidate and not prune:
                     break
         dup = after
-    if found < 0:
-        rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, chain)
+    first = i32(m, NODE_HEAD)[chain]
+    if first < 0:
+        rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), stable_tree_of(m, chain), chain)
         m[Counter.STABLE_NODE_CHAINS] -= 1
         free_node(m, chain)
-    elif i32(m, NODE_HEAD)[chain] == found and i32(m, NODE_NEXT)[found] < 0:
+    elif found < 0:
+        return first
+    elif first == found and i32(m, NODE_NEXT)[found] < 0 and (takes_any or prune):
         _collapse(m, chain, found)
-    elif i32(m, NODE_HEAD)[chain] != found and 1 <= i32(m, NODE_LENGTH)[found] < m[MAX_PAGE_SHARING] - 1:
+    elif first != found and 1 <= i32(m, NODE_LENGTH)[found] < m[MAX_PAGE_SHARING] - 1:
         _remove_dup(m, found)
         _add_dup(m, found, chain)
     return found
 
 
 @kernel
-def _descend(m: Vector, content: Integer, place: Integer, prune: Integer) -> tuple[Integer, Integer, Integer]:
+def _descend(
+    m: Vector, tree: Integer, content: Integer, place: Integer, prune: Integer
+) -> tuple[Integer, Integer, Integer]:
     # The node that stands for `content`, and its place in the tree; or NULL, and the leaf to link to with its side.
     # Every element on the way is resolved, so stale ones are purged; then the walk starts again. Counters are added to
     # once at the end: a store in the loop would make every step load its columns anew.
     rows = tree_rows(m, NODE_ROWS)
-    at, above, side, comparisons, compared = descend_ahead(m, rows, i32(m, ROOTS)[STABLE_TREE], content, place)
+    at, above, side, comparisons, compared = descend_ahead(m, rows, i32(m, ROOTS)[tree], content, place)
     node: Integer = NULL
     while at >= 0:
         key = rows[at, KEY]
@@ -213,8 +294,11 @@ def _descend(m: Vector, content: Integer, place: Integer, prune: Integer) -> tup
             else:
                 node = resolve_chain(m, at, prune)
             if node < 0:
+                if not m[RESTARTS_ON_STALE]:
+                    side = _GAVE_UP
+                    break
                 above = NULL
-                at = i32(m, ROOTS)[STABLE_TREE]
+                at = i32(m, ROOTS)[tree]
                 continue
             if i32(m, NODE_CHAIN)[node] < 0:
                 at = node
@@ -235,33 +319,83 @@ def _descend(m: Vector, content: Integer, place: Integer, prune: Integer) -> tup
 
 
 @kernel
-def stable_tree_search(m: Vector, content: Integer, place: Integer) -> Integer:
-    """The node that a page of `content` may join, or NULL; its frame is alive. `place`: see `warm.guesses`."""
-    node, _, _ = _descend(m, content, place, _PRUNE)
-    if node >= 0 and not is_candidate(m, node):
-        return NULL
-    return node
-
-
-@kernel
-def stable_tree_insert(m: Vector, f: Integer) -> Integer:
-    """A new node for frame `f`, a dup where its content is in the tree already."""
-    content = i32(m, CONTENT)[f]
-    equal, place, side = _descend(m, content, NO_GUESS, _KEEP)
-    n = new_node(m)
-    i32(m, NODE_FRAME)[n] = f
-    i32(m, NODE)[f] = n
-    tree_rows(m, NODE_ROWS)[n, KEY] = content
-    if equal < 0:
-        rbtree.insert(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, n, place, side)
-        return n
+def _add_beside(m: Vector, n: Integer, place: Integer, numa: Integer) -> None:
+    # Node `n` becomes a dup of the tree element `place`, of equal content, which becomes a chain if it is none (4.3).
     chain = place
     if not is_chain(m, place):
         chain = new_node(m)
-        rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE, place, chain)
+        i32(m, NODE_NUMA)[chain] = numa
+        rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE + 2 * numa, place, chain)
         tree_rows(m, NODE_ROWS)[chain, KEY] = CHAIN
         i64(m, CHAIN_STAMP)[chain] = m[NOW_JIFFIES]
         m[Counter.STABLE_NODE_CHAINS] += 1
         _add_dup(m, place, chain)
     _add_dup(m, n, chain)
+
+
+@kernel
+def stable_tree_search(m: Vector, f: Integer, content: Integer, place: Integer) -> Integer:
+    """The node that frame `f` of `content` may join, or NULL; its frame is alive. A frame of a parked node: its own.
+
+    `place`: see `warm.guesses`.
+    """
+    numa = numa_of(m, f)
+    node, element, side = _descend(m, STABLE_TREE + 2 * numa, content, place, _PRUNE)
+    own = i32(m, NODE)[f]
+    if own >= 0:
+        return _unpark(m, f, own, node, element, side, numa)
+    if node >= 0:
+        if not is_candidate(m, node):
+            return NULL
+        if numa_of(m, i32(m, NODE_FRAME)[node]) != numa:
+            park(m, node)
+            return NULL
+    return node
+
+
+@kernel
+def _unpark(
+    m: Vector, f: Integer, own: Integer, equal: Integer, place: Integer, side: Integer, numa: Integer
+) -> Integer:
+    # The end of the search for frame `f` with the parked node `own`, after the descent: the node that its item joins.
+    if side == _GAVE_UP:
+        return NULL
+    beside = equal >= 0 and m[HAS_CHAINS] and i32(m, MAPCOUNT)[f] > 1
+    if equal >= 0 and not beside:
+        if not is_candidate(m, equal):
+            return NULL
+        if numa_of(m, i32(m, NODE_FRAME)[equal]) == numa:
+            return equal  # which makes a stale node of `own`
+    _unlink_parked(m, own)
+    i32(m, NODE_NUMA)[own] = numa
+    if equal < 0:
+        rbtree.insert(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE + 2 * numa, own, place, side)
+    elif beside:
+        _add_beside(m, own, place, numa)
+    elif is_chain(m, place):
+        _add_dup(m, own, place)
+        park(m, equal)
+    else:
+        rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE + 2 * numa, equal, own)
+        _link_parked(m, equal)
+    return own if is_candidate(m, own) else NULL
+
+
+@kernel
+def stable_tree_insert(m: Vector, f: Integer) -> Integer:
+    """A new node for frame `f`, a dup where its content is in the tree already; NULL where an old release gives up."""
+    content = i32(m, CONTENT)[f]
+    numa = numa_of(m, f)
+    equal, place, side = _descend(m, STABLE_TREE + 2 * numa, content, NO_GUESS, _KEEP)
+    if side == _GAVE_UP or (equal >= 0 and not m[HAS_CHAINS]):
+        return NULL
+    n = new_node(m)
+    i32(m, NODE_FRAME)[n] = f
+    i32(m, NODE_NUMA)[n] = numa
+    i32(m, NODE)[f] = n
+    tree_rows(m, NODE_ROWS)[n, KEY] = content
+    if equal < 0:
+        rbtree.insert(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE + 2 * numa, n, place, side)
+    else:
+        _add_beside(m, n, place, numa)
     return n

@@ -14,6 +14,7 @@ from ksmbench.engine.machine import (
     DESIGN_COLUMNS,
     DESIGN_SCALARS,
     NODE_ROWS,
+    NUMA,
     Machine,
     Vector,
     i32,
@@ -42,6 +43,35 @@ USE_ZERO_PAGES = DESIGN_SCALARS + 11
 MAX_PAGE_SHARING = DESIGN_SCALARS + 12
 PRUNE_MILLISECS = DESIGN_SCALARS + 13
 WARM_UNTIL = DESIGN_SCALARS + 14  # first entry not read ahead, see warm
+MERGE_ACROSS_NODES = DESIGN_SCALARS + 15
+PARKED = DESIGN_SCALARS + 16  # first of the stable nodes that are in no tree, as their frames moved to another node
+# the advisor: its settings, and what it keeps from one full scan to the next
+ADVISOR_MODE = DESIGN_SCALARS + 17  # 1: scan-time
+ADVISOR_MAX_CPU = DESIGN_SCALARS + 18
+ADVISOR_MIN_PAGES_TO_SCAN = DESIGN_SCALARS + 19
+ADVISOR_MAX_PAGES_TO_SCAN = DESIGN_SCALARS + 20
+ADVISOR_TARGET_SCAN_TIME = DESIGN_SCALARS + 21
+SCAN_START = DESIGN_SCALARS + 22  # ns, when the full scan began, 0 where that was not noted
+ADVISOR_CHANGE = DESIGN_SCALARS + 23  # percent
+ADVISOR_SCAN_TIME = DESIGN_SCALARS + 24  # s
+ADVISOR_CPU_NS = DESIGN_SCALARS + 25
+# what the release decides, see features; 1 is yes
+PAGES_SCANNED_BUG = DESIGN_SCALARS + 26
+STABLE_FORGETS = DESIGN_SCALARS + 27
+MERGE_ANY_SURVIVES = DESIGN_SCALARS + 28
+FORK_COUNTS_AFRESH = DESIGN_SCALARS + 29
+CHECKSUM_FIRST = DESIGN_SCALARS + 30
+CHAIN_TAKES_ANY = DESIGN_SCALARS + 31
+EXEC_REGISTERS = DESIGN_SCALARS + 32
+EXEC_INHERITS = DESIGN_SCALARS + 33
+HAS_PRCTL = DESIGN_SCALARS + 34
+SLEEP_STORE_WAKES = DESIGN_SCALARS + 35
+SPLITS_SAME_HUGE = DESIGN_SCALARS + 36
+HAS_CHAINS = DESIGN_SCALARS + 37
+SPLIT_NEEDS_NO_PINS = DESIGN_SCALARS + 38
+RESTARTS_ON_STALE = DESIGN_SCALARS + 39
+RUN2_DROPS_NODES = DESIGN_SCALARS + 40
+SKIPS_OWN_NODE_ONLY = DESIGN_SCALARS + 41
 
 # Columns: struct ksm_rmap_item, [n_entries]
 ITEM_STATE = DESIGN_COLUMNS + 0  # uint8 EXISTS | UNSTABLE | STABLE | CHECKSUMMED
@@ -67,13 +97,19 @@ SLOT_PREV = DESIGN_COLUMNS + 17
 REGISTERED = DESIGN_COLUMNS + 18  # uint8 [n_mms] MMF_VM_MERGEABLE
 SLOT_ITEMS = DESIGN_COLUMNS + 19  # int64 [n_mms] ksm_rmap_items
 SLOT_MERGING = DESIGN_COLUMNS + 20  # int64 [n_mms] ksm_merging_pages
-ROOTS = DESIGN_COLUMNS + 21  # int32 [2] STABLE_TREE, UNSTABLE_TREE
+ROOTS = DESIGN_COLUMNS + 21  # int32 [2 * NUMA nodes] STABLE_TREE and UNSTABLE_TREE of each
 LANE = DESIGN_COLUMNS + 23  # int64 [2 * warm.LANES + 1]
 PATHS = DESIGN_COLUMNS + 24  # int32 [warm.NO_GUESS + 1]
 SETTING_OF = DESIGN_COLUMNS + 22  # int32 [n_names] the scalar that a tune event's name means, or -1
+NODE_NUMA = DESIGN_COLUMNS + 25  # int32, the NUMA node in whose tree a stable node is, or NO_TREE
+ITEM_NUMA = DESIGN_COLUMNS + 26  # uint8 [n_entries] of its unstable tree; no rows where there is one NUMA node
+INHERITED_ITEMS = DESIGN_COLUMNS + 27  # int64 [n_mms] what a fork handed on of SLOT_ITEMS and SLOT_MERGING
+INHERITED_MERGING = DESIGN_COLUMNS + 28
 
+# rows of ROOTS, of NUMA node 0 or of all; node k's are 2 * k further
 STABLE_TREE = np.int64(0)
 UNSTABLE_TREE = np.int64(1)
+NO_TREE = -1  # of a node that is parked
 
 # bits of ITEM_STATE
 EXISTS = 1
@@ -83,7 +119,7 @@ CHECKSUMMED = 8  # OLDCHECKSUM says something
 
 CHAIN = -2  # key of a row that is a chain; STALE (-1) and contents (>= 0) are the others'
 
-_NODE_COLUMNS = (NODE_FRAME, NODE_HEAD, NODE_LENGTH, NODE_CHAIN, NODE_NEXT, NODE_PREV, NODE_FREE)
+_NODE_COLUMNS = (NODE_FRAME, NODE_HEAD, NODE_LENGTH, NODE_CHAIN, NODE_NEXT, NODE_PREV, NODE_FREE, NODE_NUMA)
 
 
 def add_items(machine: Machine, n: int) -> None:
@@ -117,8 +153,15 @@ def add_slots(machine: Machine, n_mms: int) -> None:
     for column in (SLOT_NEXT, SLOT_PREV):
         machine[column] = np.full(n_mms + 1, n_mms, np.int32)
     machine[REGISTERED] = np.zeros(n_mms, np.uint8)
-    for column in (SLOT_ITEMS, SLOT_MERGING):
+    for column in (SLOT_ITEMS, SLOT_MERGING, INHERITED_ITEMS, INHERITED_MERGING):
         machine[column] = np.zeros(n_mms, np.int64)
+
+
+def add_trees(machine: Machine, n_numa: int, n_entries: int) -> None:
+    """Empty trees for `n_numa` NUMA nodes."""
+    machine[ROOTS] = np.full(2 * n_numa, NULL, np.int32)
+    machine[ITEM_NUMA] = np.zeros(n_entries if n_numa > 1 else 0, np.uint8)
+    machine.m[PARKED] = NULL
 
 
 @kernel
@@ -141,6 +184,18 @@ def free_node(m: Vector, n: Integer) -> None:
     """Give a row back."""
     i32(m, NODE_FREE)[m[NODE_FREE_TOP]] = n
     m[NODE_FREE_TOP] += 1
+
+
+@kernel
+def numa_of(m: Vector, f: Integer) -> Integer:
+    """The NUMA node in whose trees frame `f` belongs; all share those of node 0 while merge_across_nodes is 1."""
+    return np.int64(0) if m[MERGE_ACROSS_NODES] else u8(m, NUMA)[f]
+
+
+@kernel
+def stable_tree_of(m: Vector, n: Integer) -> Integer:
+    """The row of ROOTS of the tree that stable node or chain `n` is in."""
+    return STABLE_TREE + 2 * i32(m, NODE_NUMA)[n]
 
 
 @kernel
@@ -179,6 +234,8 @@ def append(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
 @kernel
 def is_candidate(m: Vector, n: Integer) -> Integer:
     """Whether node `n` may take one more item (4.1): none that lost all of its own, none that is full."""
+    if not m[HAS_CHAINS]:
+        return True
     length = i32(m, NODE_LENGTH)[n]
     return length >= 1 and length < m[MAX_PAGE_SHARING]
 
