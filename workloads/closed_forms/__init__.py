@@ -1,0 +1,1 @@
+"""Scenarios whose counters follow from a formula, which stands beside them: LTP's and the kernel selftests'."""
