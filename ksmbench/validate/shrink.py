@@ -31,6 +31,7 @@ def _without_unused_spaces(trace: Trace) -> Trace:
     forks = events.kind == Kind.FORK
     acting = ~np.isin(events.kind, (Kind.TUNE, Kind.MARK))
     used = np.union1d(events.space[acting], events.value[forks]).astype(np.int64)
+    used = used if len(used) else np.zeros(1, np.int64)  # tunes alone differ; they are told of space 0
     number = np.zeros(len(trace.spaces), np.int64)
     number[used] = np.arange(len(used))
     return replace(

@@ -76,8 +76,8 @@ def why_no_guest() -> str | None:
 class Guest:
     """A booted guest; a context manager that boots it and ends it.
 
-    `programs` are files under their absolute names in the guest, there from the start. With two nodes each has half
-    of the memory and one of the two processors.
+    `programs` are files under their absolute names in the guest, there from the start. The memory is divided
+    among the nodes and all processors are on node 0: what the kernel allocates without being told where is there.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Guest:
         self._programs = programs
         self._memory_mib = memory_mib
         self._nodes = numa_nodes
-        self._processors = max(processors, numa_nodes)
+        self._processors = processors
         self._stack = ExitStack()
 
     def __enter__(self) -> "Guest":
@@ -148,7 +148,8 @@ class Guest:
             share = self._memory_mib // self._nodes
             for node in range(self._nodes):
                 command += ["-object", f"memory-backend-ram,id=node{node},size={share}M,merge=off"]
-                command += ["-numa", f"node,nodeid={node},memdev=node{node},cpus={node}"]
+                command += ["-numa", f"node,nodeid={node},memdev=node{node}"]
+            command += [word for cpu in range(self._processors) for word in ("-numa", f"cpu,node-id=0,socket-id={cpu}")]
         # Ends with this process, however that ends.
         death = shutil.which("setpriv")
         return [death, "--pdeathsig", "KILL", "--", *command] if death else command
