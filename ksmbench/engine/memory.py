@@ -247,14 +247,17 @@ def touch_entry(m: Vector, mm: Integer, e: Integer, numa: Integer) -> None:
 
 @kernel
 def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
-    """Unshare a merged page: `e` gets a frame of its own with the same content, on the same NUMA node."""
+    """Unshare a merged page: `e` gets a frame of its own with the same content, on NUMA node 0.
+
+    The kernel takes it from the node of the processor that unshares, which no trace tells.
+    """
     f = i32(m, FRAME)[e]
     if f == KSM_ZERO:
         unmap_entry(m, mm, e)
         map_frame(m, e, new_frame(m, _ZERO, _ZERO))
     elif f >= 0 and is_ksm(m, f):
         m[Counter.COW_BREAKS] += 1
-        copy = new_frame(m, i32(m, CONTENT)[f], u8(m, NUMA)[f])
+        copy = new_frame(m, i32(m, CONTENT)[f], _ZERO)
         unmap_entry(m, mm, e)
         map_frame(m, e, copy)
 

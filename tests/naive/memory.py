@@ -139,11 +139,11 @@ class Memory:
             mm.table[page] = PLAIN_ZERO
 
     def unshare(self, mm: Mm, page: int) -> None:
-        """Give the page a private frame, on the same NUMA node, if something of KSM is mapped there."""
+        """Give the page a private frame, on NUMA node 0, if something of KSM is mapped there."""
         entry = mm.table.get(page)
         if isinstance(entry, Frame) and entry.ksm:
             self.cow_breaks += 1
-            self.set_frame(mm, page, Frame(entry.content, entry.numa))
+            self.set_frame(mm, page, Frame(entry.content))
         elif entry == KSM_ZERO:
             self.set_frame(mm, page, Frame(0))
 

@@ -240,7 +240,9 @@ static int play(const struct event *e)
 {
     char *start = at(e->page);
     size_t length = e->count * page_size;
-    int error = 0;
+    int error = allocate_on(e->node); /* node 0 for what only unshares */
+    if (error)
+        return error;
     switch (e->kind) {
     case MAP:
         return map(e, start, length);
@@ -251,13 +253,10 @@ static int play(const struct event *e)
     case MADVISE:
         return advise(start, length, e->value);
     case WRITE: case TOUCH: case READ:
-        error = allocate_on(e->node);
-        if (!error)
-            access_pages(e, start, length);
-        return error;
+        access_pages(e, start, length);
+        return 0;
     case HUGE_:
-        error = allocate_on(e->node);
-        return error ? error : collapse(e, start, length);
+        return collapse(e, start, length);
     case MIGRATE:
         return move_to_node(start, length, e->value);
     case PRCTL:
