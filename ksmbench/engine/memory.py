@@ -15,8 +15,10 @@ import numpy as np
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
+    BASE,
     CONTENT,
     DISTINCT,
+    END,
     FLAGS,
     FOLIO,
     FOLIO_FRAMES,
@@ -219,13 +221,38 @@ def forsake_node(m: Vector, f: Integer, kind: Integer) -> None:
 
 
 @kernel
+def _maps_folio_alone(m: Vector, mm: Integer, e: Integer, f: Integer) -> Integer:
+    # Whether no other mm maps any part of the huge frame that `f`, mapped at `e`, is part of. The parts lie in address
+    # order from wherever the first is mapped, as nothing but a move tears them apart.
+    folio = i32(m, FOLIO)[f]
+    if folio == NO_FOLIO:
+        return True
+    frame, parts = i32(m, FRAME), i32(m, FOLIO_FRAMES)
+    place = 0
+    while parts[folio * FOLIO_PAGES + place] != f:
+        place += 1
+    others = 0
+    for k in range(FOLIO_PAGES):
+        part = parts[folio * FOLIO_PAGES + k]
+        if i32(m, FOLIO)[part] == folio:
+            others += i32(m, MAPCOUNT)[part]
+            there = e + k - place
+            if i64(m, BASE)[mm] <= there < i64(m, END)[mm] and frame[there] == part:
+                others -= 1
+    return others == 0
+
+
+@kernel
 def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Integer) -> None:
-    """A write fault and its bytes: a frame of one's own is written in place, any other is copied."""
+    """A write fault and its bytes: a frame of one's own is written in place, any other is copied.
+
+    Part of a huge frame is one's own while nobody else maps any part of it.
+    """
     f = i32(m, FRAME)[e]
     if f >= 0:
         if m[REUSES_IN_PLACE] and i32(m, NODE)[f] >= 0 and i32(m, MAPCOUNT)[f] == 1:
             forsake_node(m, f, ORDINARY)
-        if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1:
+        if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1 and _maps_folio_alone(m, mm, e, f):
             count_frame(m, f, _OUT)
             i32(m, CONTENT)[f] = content
             if u8(m, FLAGS)[e] & MERGEABLE:

@@ -76,16 +76,27 @@ def differing_place(ours: Places, theirs: Places, *, tells_ksm: bool = True) -> 
     return f"page {theirs[k, 1]:#x} of space {theirs[k, 0]} has {told(ours)}, the kernel's has {told(theirs)}"
 
 
+def _merges_seen(lines: str) -> dict[int, int]:
+    # Merges with each frame. A pair that failed has made a merged frame of its first page and taken that back.
+    events: dict[int, int] = {}
+    upgraded = -1
+    for name, is_ksm, frame, error in _EVENT.findall(lines):
+        if name != "ksm_merge_with_ksm_page":
+            continue
+        number, done = int(frame), error == "0"
+        if done or (is_ksm and number == upgraded):
+            events[number] = events.get(number, 0) + (1 if done else -1)
+        upgraded = number if done and not is_ksm else -1
+    return events
+
+
 def differing_merge(lines: str, ours: Places, theirs: Places) -> str | None:
     """In words, the first frame for which the kernel's events of a batch are not what the engine merged in it.
 
     Every item that joined a frame's list in the batch must have an event with the frame that its page has now; and no
     frame may have more events than items. (One that left and joined again looks to the engine as if it had not moved.)
     """
-    events: dict[int, int] = {}
-    for name, _, frame, error in _EVENT.findall(lines):
-        if name == "ksm_merge_with_ksm_page" and error == "0":
-            events[int(frame)] = events.get(int(frame), 0) + 1
+    events = _merges_seen(lines)
     joined: dict[int, int] = {}
     members: dict[int, int] = {}
     for (is_on, has_joined), frame in zip(ours[:, 4:].tolist(), theirs[:, 2].tolist(), strict=True):

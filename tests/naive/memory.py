@@ -17,6 +17,10 @@ class Folio:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
 
+    def mms(self) -> "set[Mm]":
+        """Who maps any part of it."""
+        return {mm for frame in self.frames for mm, _ in frame.mappings}
+
 
 class Frame:
     """An anonymous frame: its content, and every page-table entry (mm, page) that maps it."""
@@ -128,7 +132,7 @@ class Memory:
         elif frame.ksm:
             self.cow_breaks += 1
             self.set_frame(mm, page, Frame(content, numa))
-        elif not alone:
+        elif not alone or (frame.folio and frame.folio.mms() != {mm}):
             self.set_frame(mm, page, Frame(content, numa))
         else:
             frame.content = content

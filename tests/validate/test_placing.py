@@ -40,6 +40,9 @@ def test_merges_are_those_that_were_seen() -> None:
     assert differing_merge(LINES, settled, KERNEL) is None  # left and joined again
     assert differing_merge("", settled, KERNEL) is None
     assert differing_merge("", ENGINE, KERNEL) == "0 merges with frame 0x384 were seen, 3 to 3 expected"
+    upgraded, _, refused, _ = LINES.replace("pfn 900", "pfn 5").splitlines()
+    assert differing_merge(f"{upgraded}\n{refused}", settled, KERNEL) is None  # a pair whose second page failed
+    assert differing_merge(upgraded, settled, KERNEL) == "1 merges with frame 0x5 were seen, 0 to 0 expected"
     elsewhere = LINES.replace("pfn 900", "pfn 901")
     assert differing_merge(elsewhere, settled, KERNEL) == "3 merges with frame 0x385 were seen, 0 to 0 expected"
 
