@@ -287,15 +287,16 @@ class _Builder:
         """Sleeps of ksmd, with events before some of the batches."""
         wanted = int(self.rng.integers(MIN_BATCHES + 4, 110))
         busy = self.rng.random() * 0.8
-        done, lasting, quiet = 1, self.chance(0.7), 0
+        done, lasting, quiet = 1, self.chance(0.7), 0  # quiet: beats without events to come
         while done < wanted:
             before = self.time
             beat = self.sleep * 1_000_000
             self.time += beat // 2 if self.chance(0.5) else beat
             if not self.anchored and self.chance(0.1):
                 self.quieten()
-                quiet = done + 4
-            if done >= quiet and (self.chance(busy) or self.run != 1):
+                quiet = 4
+            quiet -= quiet > 0
+            if not quiet and (self.chance(busy) or self.run != 1):
                 for _ in range(int(self.rng.geometric(0.4))):
                     self.event()
             self.time = before + beat
