@@ -125,14 +125,14 @@ def validate(
     files = _fetched(kernel)
     chosen = _design(design, files.upstream if files else _running())
     where = _Where(files, nodes, frames)
-    said: list[Any] = []
+    said: list[Any] | None = None if output is None else []  # a great deal, of many scenarios
     verdict = (
         _of_trace(trace, where, chosen, parse_settings(settings), batches or 0, said)
         if trace is not None
         else _of_scenarios(range(seed or 0, (seed or 0) + (scenarios or 100)), where, chosen, save, said)
     )
     about = {"kernel": files.release if files else platform.release(), "design": chosen, **verdict.as_dict()}
-    if output is not None:
+    if output is not None and said is not None:
         write_parquet(_joined(said), output, about, force)
     click.echo(json.dumps(about, indent=2) if as_json else f"{about['kernel']} and {chosen}\n\n{_table(verdict)}")
     return int(not verdict.agrees)
@@ -182,19 +182,19 @@ def _joined(said: "list[pl.DataFrame]") -> "pl.DataFrame":
 
 
 def _of_trace(
-    path: Path, where: _Where, design: str, settings: dict[str, int], batches: int, said: "list[pl.DataFrame]"
+    path: Path, where: _Where, design: str, settings: dict[str, int], batches: int, said: "list[pl.DataFrame] | None"
 ) -> "Verdict":
     from ksmbench.trace.store import open_trace
     from ksmbench.validate.validating import Validation, from_trace
 
     scenario = from_trace(open_trace(path), settings, batches=batches)
     with progress_bar(scenario.name) as tell, where.plays(False, tell, scenario.trace) as play:
-        validation = Validation(play, design, keep=said.append)
+        validation = Validation(play, design, keep=None if said is None else said.append)
         validation.add(scenario)
     return validation.verdict
 
 
-def _of_scenarios(seeds: range, where: _Where, design: str, save: Path, said: "list[pl.DataFrame]") -> "Verdict":
+def _of_scenarios(seeds: range, where: _Where, design: str, save: Path, said: "list[pl.DataFrame] | None") -> "Verdict":
     from ksmbench.designs import find
     from ksmbench.validate.generate import generate
     from ksmbench.validate.guests import unplayable_kinds
@@ -203,7 +203,7 @@ def _of_scenarios(seeds: range, where: _Where, design: str, save: Path, said: "l
     known = [setting.name for setting in find(design).settings]
     without = unplayable_kinds(where.files) if where.files else []
     with where.plays(True, None, None) as play, progress_bar(f"{len(seeds)} scenarios") as tell:
-        validation = Validation(play, design, save=save, keep=said.append)
+        validation = Validation(play, design, save=save, keep=None if said is None else said.append)
         for number, seed in enumerate(seeds):
             validation.add(generate(seed, known, n_nodes=where.nodes, without=without))
             if tell is not None:

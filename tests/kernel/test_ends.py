@@ -120,3 +120,18 @@ def test_a_torn_record_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert lock.recorded(file) == {}
         lock.erase(file)
         assert lock.recorded(file) == {}
+
+
+def test_processes_that_ask_for_merging_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = "import mmap; m = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE); m.madvise(12); print(flush=True); input()"
+    with lock.take_lock() as file:
+        assert lock.recorded(file) == {}
+        monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+        command = [sys.executable, "-c", asks]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            trace, settings, _ = random_scenario(1000)
+            with pytest.raises(KsmbenchError, match=rf"other processes can be merged here.* {other.pid} \(python"):
+                play_on_kernel(trace, n_batches=3, **settings)
+            other.kill()
