@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.counters import N_COUNTERS, Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BEFORE,
     DUE,
@@ -31,6 +31,7 @@ from ksmbench.engine.machine import (
     f64,
     i64,
 )
+from ksmbench.engine.parts import part
 
 NEVER = (1 << 63) - 1
 END_OF_TIME = 1 << 62  # ns; later times leave no room for a sleep in an int64
@@ -57,7 +58,7 @@ PER_MERGE = 6
 N_WEIGHTS = 7
 
 
-@kernel
+@part
 def sleep_end(start: Integer, millisecs: Integer, jiffy_ns: Integer) -> Integer:
     """When a sleep of `millisecs` from `start` ends: on a jiffy, one later than asked, as the kernel's timers do."""
     if jiffy_ns == 0:
@@ -67,13 +68,13 @@ def sleep_end(start: Integer, millisecs: Integer, jiffy_ns: Integer) -> Integer:
     return (start // jiffy_ns + 1 + (millisecs * 1_000_000 + jiffy_ns - 1) // jiffy_ns) * jiffy_ns
 
 
-@kernel
+@part
 def _advance(m: Vector, frames: Integer, time: Integer) -> None:
     f64(m, FRAMES_NS)[0] += float(frames) * float(time - m[NOW])
     m[NOW] = time
 
 
-@kernel
+@part
 def next_step(m: Vector, ready: Integer, millisecs: Integer, frames: Integer) -> Integer:
     """Advance to what comes next: DO_EVENT, DO_BATCH, DO_SAMPLE or END; NOW is its time.
 
@@ -115,7 +116,7 @@ def next_step(m: Vector, ready: Integer, millisecs: Integer, frames: Integer) ->
         return END
 
 
-@kernel
+@part
 def end_batch(m: Vector) -> None:
     """Charge the batch that has just been run, against BEFORE: its CPU time passes from NOW on."""
     w = f64(m, WEIGHTS)
@@ -133,14 +134,14 @@ def end_batch(m: Vector) -> None:
     m[DUE] = m[NOW] + spent
 
 
-@kernel
+@part
 def sleep_changed(m: Vector, millisecs: Integer) -> None:
     """A store to sleep_millisecs: a value that differs ends the sleep that is going on."""
     if m[PHASE] == SLEEPING and millisecs != m[SLEPT_MS]:
         m[DUE] = m[NOW]
 
 
-@kernel
+@part
 def after_sample(m: Vector) -> None:
     """Set the time of the next sample."""
     m[SAMPLE] += 1

@@ -93,6 +93,8 @@ def compiled_beside(statement: str) -> Iterator[None]:
         other.wait()
 
 
+FLAGS: dict[str, Any] = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+
 # A machine integer inside compiled code: Python's `int` with the JIT off, numpy's or numba's otherwise.
 Integer = Any
 
@@ -104,4 +106,4 @@ if TYPE_CHECKING:
         """Compile `function` without the interpreter lock, once per source state."""
         return function
 else:
-    kernel = numba.njit(cache=True, nogil=True, _nrt=False, no_cfunc_wrapper=True)
+    kernel = numba.njit(**FLAGS, cache=True)

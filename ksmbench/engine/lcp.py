@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import LCP, LCP_BLOCKS, LCP_LOG2, LCP_MASK, LCP_NEAR, Machine, Vector, i32, u8, u16, u32
+from ksmbench.engine.parts import part
 
 BLOCK_SHIFT = 5
 BLOCK = 1 << BLOCK_SHIFT
@@ -77,7 +78,7 @@ def add_prefixes(machine: Machine, lcp: npt.NDArray[np.uint16]) -> None:
     machine[LCP_NEAR] = near
 
 
-@kernel
+@part
 def _trailing_zeros(word: Integer) -> Integer:
     # word > 0, below 2**32
     n = 0
@@ -98,7 +99,7 @@ def _trailing_zeros(word: Integer) -> Integer:
     return n
 
 
-@kernel
+@part
 def _in_block(m: Vector, first: Integer, last: Integer) -> Integer:
     # Minimum of lcp[first .. last], both in one block: the lowest survivor of the stack at or after `first`.
     start = last & ~(BLOCK - 1)
@@ -106,7 +107,7 @@ def _in_block(m: Vector, first: Integer, last: Integer) -> Integer:
     return u16(m, LCP)[start + _trailing_zeros(stack)]
 
 
-@kernel
+@part
 def _far(m: Vector, a: Integer, b: Integer) -> Integer:
     # Contents that share at least NEAR bytes.
     first = min(a, b) + 1
@@ -132,7 +133,7 @@ def _far(m: Vector, a: Integer, b: Integer) -> Integer:
     return 1 + least
 
 
-@kernel
+@part
 def compared_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
     """Bytes that tell the contents `a` and `b` (`a != b`) apart, counted from the start of the page.
 

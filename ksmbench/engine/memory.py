@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BASE,
     CONTENT,
@@ -51,6 +51,7 @@ from ksmbench.engine.machine import (
     tree_rows,
     u8,
 )
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, make_rows
 
 # flags of an entry: what its mapping is
@@ -101,7 +102,7 @@ def add_memory(machine: Machine, n_entries: int, n_mms: int, n_folios: int, n_co
     machine[PLAIN] = np.zeros(n_frames if n_contents else 0, np.int32)
 
 
-@kernel
+@part
 def count_frame(m: Vector, f: Integer, sign: Integer) -> None:
     """Add (`sign` 1) or take away (-1) what frame `f` means to `oracle`, before and after any change of it.
 
@@ -128,7 +129,7 @@ def count_frame(m: Vector, f: Integer, sign: Integer) -> None:
                 m[MIXED_CONTENTS] += int(before + sign > 0) - int(before > 0)
 
 
-@kernel
+@part
 def new_frame(m: Vector, content: Integer, numa: Integer) -> Integer:
     """A frame with this content that nothing maps yet."""
     if m[FREE_TOP] > 0:
@@ -147,7 +148,7 @@ def new_frame(m: Vector, content: Integer, numa: Integer) -> Integer:
     return f
 
 
-@kernel
+@part
 def map_frame(m: Vector, e: Integer, f: Integer) -> None:
     """Let the absent entry `e` map frame `f`."""
     count_frame(m, f, _OUT)
@@ -163,7 +164,7 @@ def map_frame(m: Vector, e: Integer, f: Integer) -> None:
     count_frame(m, f, _IN)
 
 
-@kernel
+@part
 def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Make `e` absent; a frame that nothing maps any more is freed, and its stable node is stale."""
     f = i32(m, FRAME)[e]
@@ -195,14 +196,14 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
         count_frame(m, f, _IN)
 
 
-@kernel
+@part
 def is_ksm(m: Vector, f: Integer) -> Integer:
     """Whether frame `f` is the design's merged frame."""
     node = i32(m, NODE)[f]
     return node >= 0 or node == KSM_WITHOUT_NODE
 
 
-@kernel
+@part
 def billable_content(m: Vector, e: Integer) -> Integer:
     """The content of the present anonymous page at `e` in a mergeable mapping, or -1."""
     content = tree_rows(m, ROWS)[e, KEY]
@@ -211,7 +212,7 @@ def billable_content(m: Vector, e: Integer) -> Integer:
     return content
 
 
-@kernel
+@part
 def forsake_node(m: Vector, f: Integer, kind: Integer) -> None:
     """The merged frame `f` points to its node no more, which is stale by that, and becomes of `kind`."""
     tree_rows(m, NODE_ROWS)[i32(m, NODE)[f], KEY] = STALE
@@ -220,7 +221,7 @@ def forsake_node(m: Vector, f: Integer, kind: Integer) -> None:
         m[Counter.FRAMES_KSM] -= 1
 
 
-@kernel
+@part
 def _maps_folio_alone(m: Vector, mm: Integer, e: Integer, f: Integer) -> Integer:
     # Whether no other mm maps any part of the huge frame that `f`, mapped at `e`, is part of. The parts lie in address
     # order from wherever the first is mapped, as nothing but a move tears them apart.
@@ -242,7 +243,7 @@ def _maps_folio_alone(m: Vector, mm: Integer, e: Integer, f: Integer) -> Integer
     return others == 0
 
 
-@kernel
+@part
 def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Integer) -> None:
     """A write fault and its bytes: a frame of one's own is written in place, any other is copied.
 
@@ -265,14 +266,14 @@ def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Inte
     map_frame(m, e, new_frame(m, content, numa))
 
 
-@kernel
+@part
 def touch_entry(m: Vector, mm: Integer, e: Integer, numa: Integer) -> None:
     """A write of the bytes that are there; an absent page is filled with zeroes."""
     f = i32(m, FRAME)[e]
     write_entry(m, mm, e, i32(m, CONTENT)[f] if f >= 0 else _ZERO, numa)
 
 
-@kernel
+@part
 def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Unshare a merged page: `e` gets a frame of its own with the same content, on NUMA node 0.
 
@@ -289,7 +290,7 @@ def break_entry(m: Vector, mm: Integer, e: Integer) -> None:
         map_frame(m, e, copy)
 
 
-@kernel
+@part
 def set_mergeable(m: Vector, mm: Integer, e: Integer, on: Integer) -> Integer:
     """Set or clear VM_MERGEABLE at `e`; whether that changed something."""
     is_on = (u8(m, FLAGS)[e] & MERGEABLE) != 0
@@ -307,7 +308,7 @@ def set_mergeable(m: Vector, mm: Integer, e: Integer, on: Integer) -> Integer:
     return True
 
 
-@kernel
+@part
 def replace_frame(m: Vector, mm: Integer, e: Integer, target: Integer) -> None:
     """A merge: `e` maps frame `target` (of equal content) instead of its own."""
     unmap_entry(m, mm, e)
@@ -315,7 +316,7 @@ def replace_frame(m: Vector, mm: Integer, e: Integer, target: Integer) -> None:
     m[Counter.MERGES] += 1
 
 
-@kernel
+@part
 def replace_by_zero(m: Vector, mm: Integer, e: Integer) -> None:
     """A merge with the zero page: no frame is used any more."""
     unmap_entry(m, mm, e)
@@ -327,7 +328,7 @@ def replace_by_zero(m: Vector, mm: Integer, e: Integer) -> None:
     i64(m, ZERO_PAGES)[mm] += 1
 
 
-@kernel
+@part
 def split_folio(m: Vector, folio: Integer) -> None:
     """Split a huge frame; its zero-filled parts vanish, as the kernel maps the zero page in their place."""
     for place in range(FOLIO_PAGES):
@@ -341,7 +342,7 @@ def split_folio(m: Vector, folio: Integer) -> None:
             m[Counter.FRAMES] -= 1
 
 
-@kernel
+@part
 def make_folio(m: Vector, mm: Integer, first: Integer, numa: Integer) -> None:
     """Back the FOLIO_PAGES entries from `first` by one huge frame, contents unchanged."""
     folio = m[NEXT_FOLIO]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
+from ksmbench.engine.parts import part
 
 # As numpy's integers: numba compiles a function again for every literal that it is called with.
 NULL = np.int64(-1)
@@ -33,28 +34,28 @@ def make_rows(n: int) -> npt.NDArray[np.int32]:
     return rows
 
 
-@kernel
+@part
 def parent_of(rows: Rows, node: Integer) -> Integer:
     """The parent of `node`, or NULL."""
     return rows[node, UP] >> 1
 
 
-@kernel
+@part
 def _is_red(rows: Rows, node: Integer) -> Integer:
     return node >= 0 and (rows[node, UP] & 1) == RED
 
 
-@kernel
+@part
 def _set_parent(rows: Rows, node: Integer, above: Integer) -> None:
     rows[node, UP] = (above << 1) | (rows[node, UP] & 1)
 
 
-@kernel
+@part
 def _set_color(rows: Rows, node: Integer, color: Integer) -> None:
     rows[node, UP] = (rows[node, UP] & ~1) | color
 
 
-@kernel
+@part
 def _put_below(rows: Rows, roots: Roots, tree: Integer, above: Integer, old: Integer, new: Integer) -> None:
     # `new` (or NULL) takes the place of `old` under `above`, or at the root.
     if above < 0:
@@ -67,7 +68,7 @@ def _put_below(rows: Rows, roots: Roots, tree: Integer, above: Integer, old: Int
         _set_parent(rows, new, above)
 
 
-@kernel
+@part
 def _rotate(rows: Rows, roots: Roots, tree: Integer, x: Integer, side: Integer) -> None:
     # x goes down to `side` (LEFT or RIGHT), its child on the other side comes up.
     other = LEFT + RIGHT - side
@@ -81,7 +82,7 @@ def _rotate(rows: Rows, roots: Roots, tree: Integer, x: Integer, side: Integer) 
     _set_parent(rows, x, y)
 
 
-@kernel
+@part
 def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Integer, side: Integer) -> None:
     """Link `node` as a leaf under `above` (NULL: the tree is empty), on its `side` (LEFT or RIGHT), and rebalance."""
     rows[node, LEFT] = NULL
@@ -115,7 +116,7 @@ def insert(rows: Rows, roots: Roots, tree: Integer, node: Integer, above: Intege
     _set_color(rows, roots[tree], BLACK)
 
 
-@kernel
+@part
 def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
     """Take `node` out of the tree and rebalance; its own links are left undefined."""
     color = rows[node, UP] & 1
@@ -151,7 +152,7 @@ def erase(rows: Rows, roots: Roots, tree: Integer, node: Integer) -> None:
         _restore_black(rows, roots, tree, x, above)
 
 
-@kernel
+@part
 def _restore_black(rows: Rows, roots: Roots, tree: Integer, x: Integer, above: Integer) -> None:
     # RB-DELETE-FIXUP: the paths through x (maybe NULL, under `above`) lack one black node.
     while above >= 0 and not _is_red(rows, x):
@@ -182,7 +183,7 @@ def _restore_black(rows: Rows, roots: Roots, tree: Integer, x: Integer, above: I
         _set_color(rows, x, BLACK)
 
 
-@kernel
+@part
 def replace(rows: Rows, roots: Roots, tree: Integer, old: Integer, new: Integer) -> None:
     """Put `new` where `old` stands: same parent, children and colour."""
     rows[new, LEFT] = rows[old, LEFT]

@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.counters import N_SAMPLED, Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import NOW, SAMPLE_ROWS, SAMPLES, SPACE_ROWS, SPACE_SAMPLES, Machine, Vector, i64
+from ksmbench.engine.parts import part
 
 # What a design's loop returns. It goes on where it was when it is called again.
 DONE = 0
@@ -34,7 +35,7 @@ def take_away(machine: Machine) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.i
     return rows, spaces
 
 
-@kernel
+@part
 def is_full(m: Vector, n_spaces: Integer) -> Integer:
     """Whether one more sample of `n_spaces` spaces may not fit."""
     if (m[SAMPLES] + 1) * (1 + N_SAMPLED) > len(i64(m, SAMPLE_ROWS)):
@@ -43,7 +44,7 @@ def is_full(m: Vector, n_spaces: Integer) -> Integer:
     return room > 0 and (m[SPACE_SAMPLES] + n_spaces) * N_SPACE_COLUMNS > room
 
 
-@kernel
+@part
 def derive(counters: Vector) -> None:
     """Fill in the counters that the kernel computes when it is asked."""
     items = counters[Counter.RMAP_ITEMS]
@@ -53,7 +54,7 @@ def derive(counters: Vector) -> None:
     counters[Counter.GENERAL_PROFIT] = saved * PAGE_BYTES - items * RMAP_ITEM_BYTES
 
 
-@kernel
+@part
 def take_sample(m: Vector) -> None:
     """Append a row with the counters as the kernel would print them now."""
     derive(m)
@@ -65,7 +66,7 @@ def take_sample(m: Vector) -> None:
     m[SAMPLES] += 1
 
 
-@kernel
+@part
 def take_space(m: Vector, space: Integer, items: Integer, merging: Integer, zero: Integer) -> None:
     """Append a row about one space."""
     rows = i64(m, SPACE_ROWS)

@@ -22,6 +22,7 @@ from ksmbench.engine.machine import (
     i64,
 )
 from ksmbench.engine.memory import add_memory, check_memory
+from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import DONE, FULL, PAUSE, is_full, take_sample
 from ksmbench.engine.verbs import apply
@@ -30,13 +31,13 @@ from ksmbench.trace.columns import Trace
 _PAUSE_AFTER = 2_000_000  # entries touched between two moments for Python
 
 
-@kernel
+@part
 def _merged_frames(m: Vector) -> Integer:
     # What would be in use with everything mergeable merged (`memory.count_frame`).
     return m[DISTINCT] + m[PLAIN_FRAMES] - m[MIXED_CONTENTS]
 
 
-@kernel
+@part
 def _take_merged_sample(m: Vector) -> None:
     # The counters as the oracle's memory would have them, for the length of a sample.
     anon, frames, ksm = m[Counter.PAGES_ANON], m[Counter.FRAMES], m[Counter.FRAMES_KSM]

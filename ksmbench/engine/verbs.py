@@ -55,6 +55,7 @@ from ksmbench.engine.memory import (
     unmap_entry,
     write_entry,
 )
+from ksmbench.engine.parts import part
 from ksmbench.trace.schema import Advice, Kind, Mapping
 
 # What `apply` returns
@@ -65,7 +66,7 @@ EXITED = 4
 EXECED = 8  # exited, and `value` is the mm that goes on
 
 
-@kernel
+@part
 def _map(m: Vector, mm: Integer, first: Integer, last: Integer, mapping: Integer) -> Integer:
     flags = NEVER if mapping == Mapping.NEVER else MAPPED
     if mapping == Mapping.FILE:
@@ -78,7 +79,7 @@ def _map(m: Vector, mm: Integer, first: Integer, last: Integer, mapping: Integer
     return ASKED if merge else NOTHING
 
 
-@kernel
+@part
 def _unmap(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
     for e in range(first, last):
         unmap_entry(m, mm, e)
@@ -86,7 +87,7 @@ def _unmap(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
         u8(m, FLAGS)[e] = 0
 
 
-@kernel
+@part
 def _ask(m: Vector, mm: Integer, first: Integer, last: Integer) -> Integer:
     asked = NOTHING
     for e in range(first, last):
@@ -95,7 +96,7 @@ def _ask(m: Vector, mm: Integer, first: Integer, last: Integer) -> Integer:
     return asked
 
 
-@kernel
+@part
 def _unmerge(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
     for e in range(first, last):
         if u8(m, FLAGS)[e] & MERGEABLE:
@@ -103,7 +104,7 @@ def _unmerge(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
             set_mergeable(m, mm, e, OFF)
 
 
-@kernel
+@part
 def _madvise(m: Vector, mm: Integer, first: Integer, last: Integer, advice: Integer) -> Integer:
     if advice == Advice.MERGEABLE:
         return _ask(m, mm, first, last)
@@ -127,7 +128,7 @@ def _madvise(m: Vector, mm: Integer, first: Integer, last: Integer, advice: Inte
     return NOTHING
 
 
-@kernel
+@part
 def _any_mapped(m: Vector, first: Integer, last: Integer) -> Integer:
     flags = u8(m, FLAGS)
     for e in range(first, last):
@@ -136,7 +137,7 @@ def _any_mapped(m: Vector, first: Integer, last: Integer) -> Integer:
     return False
 
 
-@kernel
+@part
 def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer) -> None:
     # The absent entries first .. first + n - 1 get the mapping of entry `source`.
     flags = u8(m, FLAGS)
@@ -146,7 +147,7 @@ def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer
         flags[e] = flags[source]
 
 
-@kernel
+@part
 def _move(m: Vector, mm: Integer, i: Integer) -> None:
     # mremap: what is merged in mergeable mappings is unshared first (8.8). A frame that became KSM's by a fork's other
     # side travels where the mapping is not mergeable, as the running kernel showed.
@@ -176,7 +177,7 @@ def _move(m: Vector, mm: Integer, i: Integer) -> None:
     _unmap(m, mm, first, last)
 
 
-@kernel
+@part
 def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
     u8(m, ALIVE)[child] = 1
     u8(m, MERGE_ANY)[child] = u8(m, MERGE_ANY)[parent]
@@ -209,7 +210,7 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
         _ask(m, child, i64(m, BASE)[child], i64(m, END)[child])
 
 
-@kernel
+@part
 def _share(m: Vector, mm: Integer, i: Integer) -> None:
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
         for k in range(i64(m, PAIRS)[3 * row + 2]):
@@ -220,7 +221,7 @@ def _share(m: Vector, mm: Integer, i: Integer) -> None:
                 map_frame(m, here, f)
 
 
-@kernel
+@part
 def _huge(m: Vector, mm: Integer, first: Integer, last: Integer, page: Integer, numa: Integer) -> None:
     # Every page of the range has an entry; the first whole aligned block begins a little later.
     start = first + (-page) % FOLIO_PAGES
@@ -235,13 +236,13 @@ def _huge(m: Vector, mm: Integer, first: Integer, last: Integer, page: Integer, 
         start += FOLIO_PAGES
 
 
-@kernel
+@part
 def _drop_all(m: Vector, mm: Integer) -> None:
     _unmap(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
     u8(m, ALIVE)[mm] = 0
 
 
-@kernel
+@part
 def _prctl(m: Vector, mm: Integer, on: Integer) -> Integer:
     if on:
         if u8(m, MERGE_ANY)[mm]:

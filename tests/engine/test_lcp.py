@@ -5,6 +5,9 @@ import pytest
 
 from ksmbench.engine.lcp import add_prefixes, compared_bytes
 from ksmbench.engine.machine import LCP_MASK, Machine
+from tests.engine.alone import alone
+
+bytes_of = alone(compared_bytes)
 
 
 @pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 64, 65, 300, 1000])
@@ -17,7 +20,7 @@ def test_compared_bytes_is_one_more_than_the_least_prefix_between(n: int) -> Non
     for _ in range(2000):
         a, b = rng.choice(n, 2, replace=False)
         low, high = min(a, b), max(a, b)
-        assert compared_bytes(machine.m, a, b) == 1 + int(lcp[low + 1 : high + 1].min())
+        assert bytes_of(machine.m, a, b) == 1 + int(lcp[low + 1 : high + 1].min())
 
 
 def test_one_content_needs_no_table() -> None:

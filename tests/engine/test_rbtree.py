@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from ksmbench.engine import rbtree
+from tests.engine.alone import alone
+
+insert, erase, replace = alone(rbtree.insert), alone(rbtree.erase), alone(rbtree.replace)
+parent_of = alone(rbtree.parent_of)
 
 
 class Tree:
@@ -20,14 +24,14 @@ class Tree:
         while at >= 0:
             above, side = at, rbtree.LEFT if key < self.keys[at] else rbtree.RIGHT
             at = int(self.rows[at, side])
-        rbtree.insert(self.rows, self.roots, 1, node, above, side)
+        insert(self.rows, self.roots, 1, node, above, side)
 
     def walk(self, at: int, above: int) -> tuple[list[int], int]:
         """Keys below `at` in order, and the black height; asserts every rule on the way."""
         if at < 0:
             return [], 1
         rows = self.rows
-        assert rbtree.parent_of(rows, at) == above
+        assert parent_of(rows, at) == above
         if rows[at, rbtree.UP] & 1 == rbtree.RED:
             assert above >= 0
             assert rows[above, rbtree.UP] & 1 == rbtree.BLACK
@@ -59,12 +63,12 @@ def test_random_operations_keep_the_rules(seed: int) -> None:
             old = used.pop(int(rng.integers(len(used))))
             new = free.pop()
             tree.keys[new] = tree.keys[old]
-            rbtree.replace(tree.rows, tree.roots, 1, old, new)
+            replace(tree.rows, tree.roots, 1, old, new)
             used.append(new)
             free.append(old)
         elif used:
             node = used.pop(int(rng.integers(len(used))))
-            rbtree.erase(tree.rows, tree.roots, 1, node)
+            erase(tree.rows, tree.roots, 1, node)
             free.append(node)
         keys, _ = tree.walk(int(tree.roots[1]), rbtree.NULL)
         assert keys == sorted(int(tree.keys[node]) for node in used)
@@ -84,7 +88,7 @@ def test_shapes_are_the_textbooks() -> None:
         black,
         (three, 4, red, (None, 5, black, (None, 6, red, None))),
     )
-    rbtree.erase(tree.rows, tree.roots, 1, 4)
+    erase(tree.rows, tree.roots, 1, 4)
     assert tree.shape(int(tree.roots[1])) == (
         (None, 1, black, None),
         2,

@@ -35,9 +35,10 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.engine import rbtree
 from ksmbench.engine.clock import sleep_changed
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import ALIVE, BASE, END, FLAGS, NODE_ROWS, REFUSED, Vector, i32, i64, tree_rows, u8
 from ksmbench.engine.memory import MERGEABLE, STALE, break_entry
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY
 
 UNSIGNED_MAX = (1 << 32) - 1
@@ -45,7 +46,7 @@ INT_MAX = (1 << 31) - 1
 DEFAULT_PAGES_TO_SCAN = 100
 
 
-@kernel
+@part
 def _remove_stable_tree(m: Vector, tree: Integer) -> Integer:
     # Drops leftover nodes from the root on, up to the first whose frame is still mapped; whether none was.
     while i32(m, ROOTS)[tree] >= 0:
@@ -68,7 +69,7 @@ def _remove_stable_tree(m: Vector, tree: Integer) -> Integer:
     return True
 
 
-@kernel
+@part
 def _remove_all_stable_nodes(m: Vector) -> Integer:
     # In every tree, and of those parked; whether none is left.
     done = True
@@ -79,7 +80,7 @@ def _remove_all_stable_nodes(m: Vector) -> Integer:
     return done and m[PARKED] < 0
 
 
-@kernel
+@part
 def _unmerge_everything(m: Vector) -> None:
     # unmerge_and_remove_all_rmap_items
     head = len(u8(m, REGISTERED))
@@ -101,7 +102,7 @@ def _unmerge_everything(m: Vector) -> None:
     m[CURSOR] = head
 
 
-@kernel
+@part
 def set_advisor(m: Vector, mode: Integer) -> None:
     """advisor_mode becomes `mode`, another than it was: the advisor knows nothing yet."""
     m[ADVISOR_MODE] = mode
@@ -112,7 +113,7 @@ def set_advisor(m: Vector, mode: Integer) -> None:
         m[PAGES_TO_SCAN] = DEFAULT_PAGES_TO_SCAN
 
 
-@kernel
+@part
 def store(m: Vector, setting: Integer, value: Integer) -> None:
     """A store of `value` to setting number `setting`; what the kernel refuses is counted and changes nothing."""
     ok = 0 <= value <= UNSIGNED_MAX and setting >= 0

@@ -59,6 +59,7 @@ from ksmbench.engine.machine import (
     i64,
     u8,
 )
+from ksmbench.engine.parts import part
 from ksmbench.engine.samples import DONE, FULL, GROW, PAUSE, is_full, take_sample, take_space
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, apply
 from ksmbench.trace.schema import Kind
@@ -71,7 +72,7 @@ MIN_EQUAL_SCANS = 10
 MAX_SCANS = 1000
 
 
-@kernel
+@part
 def _event(m: Vector) -> None:
     i = m[EVENT]
     m[EVENT] = i + 1
@@ -103,7 +104,7 @@ def _event(m: Vector) -> None:
         leave(m, mm)
 
 
-@kernel
+@part
 def _forked(m: Vector, mm: Integer, child: Integer) -> None:
     if not m[FORK_COUNTS_AFRESH]:
         i64(m, INHERITED_ITEMS)[child] = i64(m, SLOT_ITEMS)[mm] + i64(m, INHERITED_ITEMS)[mm]
@@ -116,7 +117,7 @@ def _forked(m: Vector, mm: Integer, child: Integer) -> None:
         enter(m, child)
 
 
-@kernel
+@part
 def _sample(m: Vector) -> None:
     take_sample(m)
     if len(i64(m, SPACE_ROWS)) == 0:
@@ -130,7 +131,7 @@ def _sample(m: Vector) -> None:
             take_space(m, space, items, merging, i64(m, ZERO_PAGES)[mm])
 
 
-@kernel
+@part
 def _has_settled(m: Vector) -> Integer:
     # After a batch that ended a full scan.
     m[SETTLED_SCANS] += 1
@@ -149,7 +150,7 @@ def _has_settled(m: Vector) -> Integer:
     return m[SETTLED_SAME] >= MIN_EQUAL_SCANS or m[SETTLED_SCANS] >= MAX_SCANS
 
 
-@kernel
+@part
 def _has_room(m: Vector) -> Integer:
     # A processed page makes at most a node and a chain.
     room = len(i32(m, NODE_FRAME)) - m[NEXT_NODE] + m[NODE_FREE_TOP]

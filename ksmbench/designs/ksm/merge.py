@@ -32,7 +32,7 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.designs.ksm.warm import descend_ahead, guesses
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import compared_bytes
 from ksmbench.engine.machine import (
     CHECKSUM,
@@ -62,10 +62,11 @@ from ksmbench.engine.memory import (
     replace_frame,
     split_folio,
 )
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, RIGHT
 
 
-@kernel
+@part
 def detach(m: Vector, mm: Integer, e: Integer) -> None:
     """remove_rmap_item_from_tree: leave the stable or unstable tree; checksum, age and skips stay."""
     state = u8(m, ITEM_STATE)[e]
@@ -84,7 +85,7 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
         u8(m, ITEM_STATE)[e] = state & (EXISTS | CHECKSUMMED)
 
 
-@kernel
+@part
 def _may_be_merged(m: Vector, f: Integer) -> Integer:
     # A huge frame is split first; then a zero-filled part of it is gone, and nothing is left to be merged.
     if i32(m, FOLIO)[f] != NO_FOLIO:
@@ -92,7 +93,7 @@ def _may_be_merged(m: Vector, f: Integer) -> Integer:
     return i32(m, NODE)[f] != ZEROED
 
 
-@kernel
+@part
 def _merge_with_zero(m: Vector, mm: Integer, e: Integer, f: Integer, content: Integer) -> Integer:
     # A page whose checksum is the zero page's: merged if its bytes are zero too.
     if not _may_be_merged(m, f) or content != 0:
@@ -101,7 +102,7 @@ def _merge_with_zero(m: Vector, mm: Integer, e: Integer, f: Integer, content: In
     return True
 
 
-@kernel
+@part
 def _merge_with_ksm_page(m: Vector, mm: Integer, e: Integer, f: Integer, target: Integer) -> Integer:
     # try_to_merge_with_ksm_page
     if f == target:
@@ -112,7 +113,7 @@ def _merge_with_ksm_page(m: Vector, mm: Integer, e: Integer, f: Integer, target:
     return True
 
 
-@kernel
+@part
 def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Integer) -> Integer:
     # The item whose page is equal now, or NULL: then `e` has been inserted, unless the search met an item whose page
     # is not available, or the very same frame, or an equal one that has moved to another NUMA node. Keys are what the
@@ -157,7 +158,7 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
     return NULL
 
 
-@kernel
+@part
 def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: Integer) -> None:
     # try_to_merge_two_pages: the later frame `f` becomes KSM's in place, for all that map it; the earlier is replaced.
     other = i32(m, FRAME)[partner]
@@ -187,7 +188,7 @@ def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: In
     append(m, mm, e, n)
 
 
-@kernel
+@part
 def _ends_at_checksum(m: Vector, mm: Integer, e: Integer, f: Integer, content: Integer) -> Integer:
     # Whether the page has changed since its last visit, or was merged with the zero page.
     checksum = u32(m, CHECKSUM)[content]
@@ -201,7 +202,7 @@ def _ends_at_checksum(m: Vector, mm: Integer, e: Integer, f: Integer, content: I
     return False
 
 
-@kernel
+@part
 def _is_in_place(m: Vector, e: Integer, f: Integer, node: Integer) -> Integer:
     # Whether the merged frame `f` of `node`, and the item at `e`, are where they belong; a misplaced node is parked.
     if not m[MERGE_ACROSS_NODES]:
@@ -215,7 +216,7 @@ def _is_in_place(m: Vector, e: Integer, f: Integer, node: Integer) -> Integer:
     return i32(m, ITEM_NODE)[e] == node or not m[SKIPS_OWN_NODE_ONLY]
 
 
-@kernel
+@part
 def cmp_and_merge_page(m: Vector, mm: Integer, e: Integer) -> None:
     """Process the billable page at `e`, which has an item (3.1; before 6.11 the stable tree comes first, 11)."""
     f = i32(m, FRAME)[e]

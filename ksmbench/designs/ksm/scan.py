@@ -44,10 +44,11 @@ from ksmbench.engine.machine import (
     u8,
 )
 from ksmbench.engine.memory import billable_content, is_ksm
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY
 
 
-@kernel
+@part
 def free_item(m: Vector, mm: Integer, e: Integer) -> None:
     """Detach and free the item at `e`."""
     detach(m, mm, e)
@@ -56,7 +57,7 @@ def free_item(m: Vector, mm: Integer, e: Integer) -> None:
     m[Counter.RMAP_ITEMS] -= 1
 
 
-@kernel
+@part
 def free_items(m: Vector, mm: Integer) -> None:
     """Free every item of `mm`, in address order."""
     if i64(m, SLOT_ITEMS)[mm] == 0:
@@ -66,7 +67,7 @@ def free_items(m: Vector, mm: Integer) -> None:
             free_item(m, mm, e)
 
 
-@kernel
+@part
 def _get_item(m: Vector, mm: Integer, e: Integer) -> None:
     # get_next_rmap_item: an item that is there is used again, whatever was mapped here meanwhile.
     if u8(m, ITEM_STATE)[e] & EXISTS:
@@ -78,7 +79,7 @@ def _get_item(m: Vector, mm: Integer, e: Integer) -> None:
     m[Counter.RMAP_ITEMS] += 1
 
 
-@kernel
+@part
 def should_skip_rmap_item(m: Vector, mm: Integer, e: Integer) -> Integer:
     """Smart scan: pages that did not merge are looked at less and less often."""
     if not m[SMART_SCAN] or is_ksm(m, i32(m, FRAME)[e]):
@@ -106,7 +107,7 @@ def should_skip_rmap_item(m: Vector, mm: Integer, e: Integer) -> Integer:
     return True
 
 
-@kernel
+@part
 def _walk(m: Vector, mm: Integer) -> Integer:
     # From the position on: the next entry to process, or NULL at the end of the mm. Items passed over without a page
     # are what the kernel frees as stale or trailing.
@@ -122,7 +123,7 @@ def _walk(m: Vector, mm: Integer) -> Integer:
     return NULL
 
 
-@kernel
+@part
 def _begin_pass(m: Vector) -> None:
     if m[ADVISOR_MODE]:
         m[SCAN_START] = m[NOW]
@@ -133,7 +134,7 @@ def _begin_pass(m: Vector) -> None:
         roots[tree] = NULL
 
 
-@kernel
+@part
 def scan_get_next_rmap_item(m: Vector) -> Integer:
     """The next entry to process, or NULL at the end of a pass or where no mm is registered."""
     head = len(u8(m, REGISTERED))
@@ -185,7 +186,7 @@ def batch(m: Vector) -> Integer:
     return True
 
 
-@kernel
+@part
 def miscount(m: Vector, before: Integer, whole: Integer) -> None:
     """Let pages_scanned, `before` the batch, be what 6.6 to 6.9 make of it; `whole`: its budget was used up."""
     if m[PAGES_SCANNED_BUG]:

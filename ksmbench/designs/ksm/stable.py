@@ -52,7 +52,7 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.designs.ksm.warm import NO_GUESS, descend_ahead
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import compared_bytes
 from ksmbench.engine.machine import (
     CONTENT,
@@ -67,6 +67,7 @@ from ksmbench.engine.machine import (
     u8,
 )
 from ksmbench.engine.memory import STALE
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, RIGHT
 
 _PRUNE, _KEEP = np.int64(1), np.int64(0)
@@ -74,13 +75,13 @@ _GAVE_UP = np.int64(-1)  # in place of a side: an old release met a stale node
 PRUNE_NEVER = 1 << 31  # msecs_to_jiffies takes what is negative as an int for "never"
 
 
-@kernel
+@part
 def read_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
     """Bytes that a comparison of two pages reads: up to the first that differs, the whole page where none does."""
     return m[PAGE_SIZE] if a == b else compared_bytes(m, a, b)
 
 
-@kernel
+@part
 def _remove_dup(m: Vector, dup: Integer) -> None:
     # stable_node_dup_del; the chain stays, also without dups, until a lookup frees it.
     before, after = i32(m, NODE_PREV)[dup], i32(m, NODE_NEXT)[dup]
@@ -94,7 +95,7 @@ def _remove_dup(m: Vector, dup: Integer) -> None:
     m[Counter.STABLE_NODE_DUPS] -= 1
 
 
-@kernel
+@part
 def forget(m: Vector, e: Integer) -> None:
     """What shares storage with the reverse map of a merged page is lost (7.3)."""
     if m[STABLE_FORGETS]:
@@ -103,7 +104,7 @@ def forget(m: Vector, e: Integer) -> None:
         u8(m, REMAINING_SKIPS)[e] = 0
 
 
-@kernel
+@part
 def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
     # At the front of the chain.
     first = i32(m, NODE_HEAD)[chain]
@@ -116,7 +117,7 @@ def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
     m[Counter.STABLE_NODE_DUPS] += 1
 
 
-@kernel
+@part
 def _unlink_parked(m: Vector, n: Integer) -> None:
     before, after = i32(m, NODE_PREV)[n], i32(m, NODE_NEXT)[n]
     if before >= 0:
@@ -127,7 +128,7 @@ def _unlink_parked(m: Vector, n: Integer) -> None:
         i32(m, NODE_PREV)[after] = before
 
 
-@kernel
+@part
 def _link_parked(m: Vector, n: Integer) -> None:
     first = m[PARKED]
     i32(m, NODE_NEXT)[n] = first
@@ -138,7 +139,7 @@ def _link_parked(m: Vector, n: Integer) -> None:
     i32(m, NODE_NUMA)[n] = NO_TREE
 
 
-@kernel
+@part
 def _take_out(m: Vector, n: Integer) -> None:
     # From its chain, its tree or those parked.
     if i32(m, NODE_NUMA)[n] == NO_TREE:
@@ -149,21 +150,21 @@ def _take_out(m: Vector, n: Integer) -> None:
         rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), stable_tree_of(m, n), n)
 
 
-@kernel
+@part
 def park(m: Vector, n: Integer) -> None:
     """The frame of node `n` is on another NUMA node than its tree is for."""
     _take_out(m, n)
     _link_parked(m, n)
 
 
-@kernel
+@part
 def remove_node(m: Vector, n: Integer) -> None:
     """Take a node without items away from wherever it is, and free it."""
     _take_out(m, n)
     free_node(m, n)
 
 
-@kernel
+@part
 def purge(m: Vector, n: Integer) -> None:
     """remove_node_from_stable_tree: strip the stale node `n` of its items, in whatever mm they are, and free it."""
     e = i32(m, NODE_HEAD)[n]
@@ -181,7 +182,7 @@ def purge(m: Vector, n: Integer) -> None:
     remove_node(m, n)
 
 
-@kernel
+@part
 def take_off(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     """Take item `e` off the list of the live node `n`, which stays in the tree even if it was the last."""
     before, after = i32(m, ITEM_PREV)[e], i32(m, ITEM_NEXT)[e]
@@ -202,7 +203,7 @@ def take_off(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     forget(m, e)
 
 
-@kernel
+@part
 def probe_parked(m: Vector) -> None:
     """At the start of a pass: the parked nodes whose frames are gone vanish."""
     n = m[PARKED]
@@ -213,7 +214,7 @@ def probe_parked(m: Vector) -> None:
         n = after
 
 
-@kernel
+@part
 def _collapse(m: Vector, chain: Integer, dup: Integer) -> None:
     # The only dup left takes the chain's place in the tree, even if it is full.
     _remove_dup(m, dup)
@@ -222,7 +223,7 @@ def _collapse(m: Vector, chain: Integer, dup: Integer) -> None:
     free_node(m, chain)
 
 
-@kernel
+@part
 def _due_for_pruning(m: Vector, chain: Integer) -> Integer:
     millisecs = m[PRUNE_MILLISECS]
     if millisecs >= PRUNE_NEVER:
@@ -231,7 +232,7 @@ def _due_for_pruning(m: Vector, chain: Integer) -> Integer:
     return m[NOW_JIFFIES] >= i64(m, CHAIN_STAMP)[chain] + wait
 
 
-@kernel
+@part
 def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
     """stable_node_dup: the dup that stands for `chain` (4.2), or NULL: then the chain is freed.
 
@@ -274,7 +275,7 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
     return found
 
 
-@kernel
+@part
 def _descend(
     m: Vector, tree: Integer, content: Integer, place: Integer, prune: Integer
 ) -> tuple[Integer, Integer, Integer]:
@@ -318,7 +319,7 @@ def _descend(
     return NULL, above, side
 
 
-@kernel
+@part
 def _add_beside(m: Vector, n: Integer, place: Integer, numa: Integer) -> None:
     # Node `n` becomes a dup of the tree element `place`, of equal content, which becomes a chain if it is none (4.3).
     chain = place
@@ -333,7 +334,7 @@ def _add_beside(m: Vector, n: Integer, place: Integer, numa: Integer) -> None:
     _add_dup(m, n, chain)
 
 
-@kernel
+@part
 def stable_tree_search(m: Vector, f: Integer, content: Integer, place: Integer) -> Integer:
     """The node that frame `f` of `content` may join, or NULL; its frame is alive. A frame of a parked node: its own.
 
@@ -353,7 +354,7 @@ def stable_tree_search(m: Vector, f: Integer, content: Integer, place: Integer) 
     return node
 
 
-@kernel
+@part
 def _unpark(
     m: Vector, f: Integer, own: Integer, equal: Integer, place: Integer, side: Integer, numa: Integer
 ) -> Integer:
@@ -381,7 +382,7 @@ def _unpark(
     return own if is_candidate(m, own) else NULL
 
 
-@kernel
+@part
 def stable_tree_insert(m: Vector, f: Integer) -> Integer:
     """A new node for frame `f`, a dup where its content is in the tree already; NULL where an old release gives up."""
     content = i32(m, CONTENT)[f]

@@ -8,7 +8,7 @@ columns, its tree links in NODE_ROWS. Memory: 20 bytes per entry; 48 per stable 
 import numpy as np
 
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BASE,
     DESIGN_COLUMNS,
@@ -22,6 +22,7 @@ from ksmbench.engine.machine import (
     tree_rows,
     u8,
 )
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, make_rows
 
 NULL = np.int64(-1)
@@ -164,7 +165,7 @@ def add_trees(machine: Machine, n_numa: int, n_entries: int) -> None:
     machine.m[PARKED] = NULL
 
 
-@kernel
+@part
 def new_node(m: Vector) -> Integer:
     """A row for a stable node or chain; the caller has made sure that there is room."""
     if m[NODE_FREE_TOP] > 0:
@@ -179,26 +180,26 @@ def new_node(m: Vector) -> Integer:
     return n
 
 
-@kernel
+@part
 def free_node(m: Vector, n: Integer) -> None:
     """Give a row back."""
     i32(m, NODE_FREE)[m[NODE_FREE_TOP]] = n
     m[NODE_FREE_TOP] += 1
 
 
-@kernel
+@part
 def numa_of(m: Vector, f: Integer) -> Integer:
     """The NUMA node in whose trees frame `f` belongs; all share those of node 0 while merge_across_nodes is 1."""
     return np.int64(0) if m[MERGE_ACROSS_NODES] else u8(m, NUMA)[f]
 
 
-@kernel
+@part
 def stable_tree_of(m: Vector, n: Integer) -> Integer:
     """The row of ROOTS of the tree that stable node or chain `n` is in."""
     return STABLE_TREE + 2 * i32(m, NODE_NUMA)[n]
 
 
-@kernel
+@part
 def mm_of(m: Vector, e: Integer) -> Integer:
     """The mm that entry `e` belongs to."""
     base = i64(m, BASE)
@@ -212,7 +213,7 @@ def mm_of(m: Vector, e: Integer) -> Integer:
     return low - 1
 
 
-@kernel
+@part
 def append(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     """stable_tree_append: put item `e` at the front of node `n`'s list."""
     head = i32(m, NODE_HEAD)
@@ -231,7 +232,7 @@ def append(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
     i64(m, SLOT_MERGING)[mm] += 1
 
 
-@kernel
+@part
 def is_candidate(m: Vector, n: Integer) -> Integer:
     """Whether node `n` may take one more item (4.1): none that lost all of its own, none that is full."""
     if not m[HAS_CHAINS]:
@@ -240,7 +241,7 @@ def is_candidate(m: Vector, n: Integer) -> Integer:
     return length >= 1 and length < m[MAX_PAGE_SHARING]
 
 
-@kernel
+@part
 def is_chain(m: Vector, n: Integer) -> Integer:
     """Whether row `n` is a chain."""
     return tree_rows(m, NODE_ROWS)[n, KEY] == CHAIN

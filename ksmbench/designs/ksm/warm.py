@@ -21,9 +21,10 @@ from ksmbench.designs.ksm.state import (
     WARM_UNTIL,
 )
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import NEAR, compared_bytes
 from ksmbench.engine.machine import CHECKSUM, END, LCP_NEAR, NODE_ROWS, ROWS, Vector, i32, i64, tree_rows, u8, u32
+from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
 
 LANES = 16
@@ -32,7 +33,7 @@ DEPTH = 64  # above the height of any red-black tree of 2**30 nodes
 NO_GUESS = np.int64(2 * LANES * DEPTH)  # where PATHS holds what is no node
 
 
-@kernel
+@part
 def _walk_lanes(m: Vector, rows: Integer, root: Integer, first: Integer, n: Integer) -> None:
     lane, paths = i64(m, LANE), i32(m, PATHS)
     for i in range(n):
@@ -51,7 +52,7 @@ def _walk_lanes(m: Vector, rows: Integer, root: Integer, first: Integer, n: Inte
         place += 1
 
 
-@kernel
+@part
 def descend_ahead(
     m: Vector, rows: Integer, root: Integer, content: Integer, place: Integer
 ) -> tuple[Integer, Integer, Integer, Integer, Integer]:
@@ -84,13 +85,13 @@ def descend_ahead(
     return at, above, side, comparisons, compared
 
 
-@kernel
+@part
 def guesses(e: Integer, tree: Integer) -> Integer:
     """Where PATHS holds what a descent for the page at `e` probably meets after the root, one node after the other."""
     return (tree * LANES + e % LANES) * DEPTH
 
 
-@kernel
+@part
 def read_ahead(m: Vector, mm: Integer, e: Integer) -> None:
     """Before the page at `e` of `mm` is processed: have its nodes, and those of the next pages, in the caches."""
     if 0 < m[WARM_UNTIL] - e <= LANES:
