@@ -213,12 +213,11 @@ def billable_content(m: Vector, e: Integer) -> Integer:
 
 
 @part
-def forsake_node(m: Vector, f: Integer, kind: Integer) -> None:
-    """The merged frame `f` points to its node no more, which is stale by that, and becomes of `kind`."""
+def forsake_node(m: Vector, f: Integer) -> None:
+    """The merged frame `f` becomes an ordinary one; its node is stale by that."""
     tree_rows(m, NODE_ROWS)[i32(m, NODE)[f], KEY] = STALE
-    i32(m, NODE)[f] = kind
-    if kind == ORDINARY:
-        m[Counter.FRAMES_KSM] -= 1
+    i32(m, NODE)[f] = ORDINARY
+    m[Counter.FRAMES_KSM] -= 1
 
 
 @part
@@ -252,7 +251,7 @@ def write_entry(m: Vector, mm: Integer, e: Integer, content: Integer, numa: Inte
     f = i32(m, FRAME)[e]
     if f >= 0:
         if m[REUSES_IN_PLACE] and i32(m, NODE)[f] >= 0 and i32(m, MAPCOUNT)[f] == 1:
-            forsake_node(m, f, ORDINARY)
+            forsake_node(m, f)
         if i32(m, NODE)[f] == ORDINARY and i32(m, MAPCOUNT)[f] == 1 and _maps_folio_alone(m, mm, e, f):
             count_frame(m, f, _OUT)
             i32(m, CONTENT)[f] = content

@@ -146,6 +146,8 @@ def _merge_pte(ksm: Ksm, item: Item, frame: Frame, target: Frame | str | None, p
     """3.6: redirect the item's entry from `frame`; None turns the frame itself into KSM's."""
     if frame is target:
         return True
+    if frame.ksm:
+        return False  # seen on 7.3.4: a merged frame is never merged into another
     if frame.folio is not None:
         if frame.folio is pinned:
             return False

@@ -52,12 +52,11 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import (
     KSM_WITHOUT_NODE,
     NO_FOLIO,
-    ORDINARY,
     STALE,
     ZEROED,
     billable_content,
     break_entry,
-    forsake_node,
+    is_ksm,
     replace_by_zero,
     replace_frame,
     split_folio,
@@ -87,7 +86,10 @@ def detach(m: Vector, mm: Integer, e: Integer) -> None:
 
 @part
 def _may_be_merged(m: Vector, f: Integer) -> Integer:
-    # A huge frame is split first; then a zero-filled part of it is gone, and nothing is left to be merged.
+    # A merged frame is never merged into another, as 7.3.4 showed where one had moved to the NUMA node of its equal. A
+    # huge frame is split first; then a zero-filled part of it is gone, and nothing is left to be merged.
+    if is_ksm(m, f):
+        return False
     if i32(m, FOLIO)[f] != NO_FOLIO:
         split_folio(m, i32(m, FOLIO)[f])
     return i32(m, NODE)[f] != ZEROED
@@ -168,11 +170,8 @@ def _merge_two_pages(m: Vector, mm: Integer, e: Integer, f: Integer, partner: In
         return
     if not _may_be_merged(m, f):
         return
-    if i32(m, NODE)[f] == ORDINARY:
-        i32(m, NODE)[f] = KSM_WITHOUT_NODE
-        m[Counter.FRAMES_KSM] += 1
-    elif i32(m, NODE)[f] >= 0:
-        forsake_node(m, f, KSM_WITHOUT_NODE)
+    i32(m, NODE)[f] = KSM_WITHOUT_NODE
+    m[Counter.FRAMES_KSM] += 1
     partner_mm = mm_of(m, partner)
     if not _merge_with_ksm_page(m, partner_mm, partner, other, f):
         break_entry(m, mm, e)
