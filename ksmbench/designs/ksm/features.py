@@ -101,7 +101,7 @@ MAINLINE: dict[Series, Features] = {
 # Updates that brought later changes into a series, oldest first: (number of the update, features from it on).
 UPDATES: dict[Series, tuple[tuple[int, Features], ...]] = {
     (6, 18): ((2, _6_19),),
-    (6, 17): ((4, _6_18), (13, _6_19)),
+    (6, 17): ((4, _6_18),),  # Debian's 6.17.13 still drops MERGE_ANY, seen running
     (6, 12): ((54, _6_18), (63, _6_19)),
     (6, 9): ((3, _6_8._replace(exec_registers=1)), (5, _6_8._replace(exec_registers=1, pages_scanned_bug=1))),
     (6, 8): ((12, _6_8._replace(exec_registers=1)),),
@@ -127,7 +127,7 @@ CHANGES: dict[str, Change] = {
         "seen in 7.3.4, absent in 7.2.13",
     ),
     "merge_any_survives": Change(
-        "6.19 (and 6.18.2, 6.17.13, 6.12.63)",
+        "6.19 (and 6.18.2, 6.12.63)",
         "an mm without mergeable mappings that ksmd drops keeps what prctl set, and its next mapping registers it "
         "again; before, the drop cleared it",
         '"mm/ksm: fix exec/fork inheritance support for prctl"',
