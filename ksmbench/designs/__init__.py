@@ -8,7 +8,6 @@ from ksmbench.errors import UsageError
 
 DESIGNS: dict[str, Design] = {design.name: design for design in (*ksm.all_designs(), none.DESIGN, oracle.DESIGN)}
 DEFAULT = "ksm-6.18"
-NEWEST_KSM = DEFAULT
 
 
 def find(name: str) -> Design:

@@ -10,6 +10,7 @@ No kernel allocates: without numba's reference counting (`_nrt`) a replay takes 
 import atexit
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numba
 
 _KEPT_DIGESTS = 4
+_IS_DIGEST = re.compile("[0-9a-f]{16}")
 numba_config: Any = numba.config  # its attributes appear at import time, unknown to type checkers
 
 
@@ -59,7 +61,8 @@ def _cache_folder() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         folder.touch()
-        old = sorted(parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT_DIGESTS]
+        digests = [path for path in parent.iterdir() if _IS_DIGEST.fullmatch(path.name)]
+        old = sorted(digests, key=lambda path: path.stat().st_mtime)[:-_KEPT_DIGESTS]
         for path in old:
             if time.time() - path.stat().st_mtime > 86400:  # a run that still uses it may be alive
                 shutil.rmtree(path, ignore_errors=True)

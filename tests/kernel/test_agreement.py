@@ -16,11 +16,11 @@ from tests.naive.directed import directed
 from tests.naive.directed_rare import directed_rare
 
 pytestmark = needs_kernel
-KNOWN = [setting.name for setting in designs.find(designs.NEWEST_KSM).settings]
+KNOWN = [setting.name for setting in designs.find(designs.DEFAULT).settings]
 
 
 def result_of(trace: Trace, settings: dict[str, int]) -> Agreement:
-    return agree(trace, settings, host_play(frames=True), design=designs.NEWEST_KSM)
+    return agree(trace, settings, host_play(frames=True), design=designs.DEFAULT)
 
 
 @pytest.mark.parametrize("seed", range(1000, 1003))
@@ -63,6 +63,6 @@ def test_a_difference_is_seen() -> None:
     trace, settings, _ = random_scenario(1000)
     play = host_play()
     other = settings | {"smart_scan": 1 - settings["smart_scan"]}
-    result = agree(trace, settings, lambda trace, times, _: play(trace, times, other), design=designs.NEWEST_KSM)
+    result = agree(trace, settings, lambda trace, times, _: play(trace, times, other), design=designs.DEFAULT)
     assert result.differing
     assert str(result.first).startswith("batch ")

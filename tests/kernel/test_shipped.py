@@ -16,7 +16,7 @@ pytestmark = needs_kernel
 
 def test_the_idle_guests_give_the_kernels_counters() -> None:
     scenario = from_trace(open_trace(TRACES / "debian-idle-x4"), {"pages_to_scan": 4000}, batches=150)
-    result = agree(scenario.trace, scenario.settings, host_play(), design=designs.NEWEST_KSM)
+    result = agree(scenario.trace, scenario.settings, host_play(), design=designs.DEFAULT)
     assert result.first is None
     assert len(result.ours.samples) == 150
     assert result.ours.samples["pages_sharing"][-1] > 10_000

@@ -14,7 +14,7 @@ def engine_as_kernel(**other: int) -> Play:
     """Plays by replaying, with `other` instead of the settings it is given; steps that find nothing are repeats."""
 
     def play(trace: Trace, times: npt.NDArray[np.int64], settings: dict[str, int]) -> Played:
-        ours = replay_batches(trace, designs.NEWEST_KSM, settings | other)
+        ours = replay_batches(trace, designs.DEFAULT, settings | other)
         wanted = pl.DataFrame({"time_ns": times})
         samples = wanted.join_asof(ours.samples.sort("time_ns"), on="time_ns")
         return Played(samples, ours.spaces, [0] * len(times), dict.fromkeys(range(ours.refused_tunes), 22), ours.places)

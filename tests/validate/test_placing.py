@@ -48,9 +48,9 @@ def test_merges_are_those_that_were_seen() -> None:
 
 
 def test_the_engine_is_looked_at_after_every_batch() -> None:
-    known = [setting.name for setting in designs.find(designs.NEWEST_KSM).settings]
+    known = [setting.name for setting in designs.find(designs.DEFAULT).settings]
     scenario = generate(4, known)
-    result = agree(scenario.trace, scenario.settings, engine_as_kernel(), design=designs.NEWEST_KSM)
+    result = agree(scenario.trace, scenario.settings, engine_as_kernel(), design=designs.DEFAULT)
     assert result.first is None
     assert result.tallies["page has frame"].batches == len(result.ours.samples)
     rows = result.ours.samples.select("time_ns", "pages_anon", "frames", "frames_ksm").rows()

@@ -19,12 +19,12 @@ from ksmbench.validate.shrink import shrink
 from ksmbench.validate.validating import Validation, from_trace
 from tests.validate.fake import engine_as_kernel
 
-KNOWN = [setting.name for setting in designs.find(designs.NEWEST_KSM).settings]
+KNOWN = [setting.name for setting in designs.find(designs.DEFAULT).settings]
 
 
 def test_what_agrees_is_counted() -> None:
     said: list[pl.DataFrame] = []
-    validation = Validation(engine_as_kernel(), designs.NEWEST_KSM, keep=said.append)
+    validation = Validation(engine_as_kernel(), designs.DEFAULT, keep=said.append)
     for seed in range(3):
         validation.add(generate(seed, KNOWN))
     verdict = validation.verdict
@@ -41,7 +41,7 @@ def test_what_agrees_is_counted() -> None:
 def test_what_differs_is_shortened_and_saved(tmp_path: Path) -> None:
     scenario = generate(5, KNOWN)
     wrong = 1 - scenario.settings["use_zero_pages"]
-    validation = Validation(engine_as_kernel(use_zero_pages=wrong), designs.NEWEST_KSM, save=tmp_path)
+    validation = Validation(engine_as_kernel(use_zero_pages=wrong), designs.DEFAULT, save=tmp_path)
     validation.add(scenario)
     (difference,) = validation.verdict.differences
     assert not validation.verdict.agrees
@@ -50,7 +50,7 @@ def test_what_differs_is_shortened_and_saved(tmp_path: Path) -> None:
     again = from_trace(open_trace(difference.saved), {})
     assert {name: again.settings[name] for name in scenario.settings} == scenario.settings
     assert len(again.trace.events.kind) <= 6
-    repeated = Validation(engine_as_kernel(use_zero_pages=wrong), designs.NEWEST_KSM)
+    repeated = Validation(engine_as_kernel(use_zero_pages=wrong), designs.DEFAULT)
     repeated.add(again)
     assert repeated.verdict.differences
 
