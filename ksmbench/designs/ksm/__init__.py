@@ -26,7 +26,15 @@ from ksmbench.designs.ksm import state as at
 from ksmbench.designs.ksm.advisor import advise
 from ksmbench.designs.ksm.check import check_ksm
 from ksmbench.designs.ksm.control import DEFAULT_PAGES_TO_SCAN
-from ksmbench.designs.ksm.features import NEWEST, Features, differences, find_features, parse_release, releases
+from ksmbench.designs.ksm.features import (
+    COMPARED,
+    NEWEST,
+    Features,
+    differences,
+    find_features,
+    parse_release,
+    releases,
+)
 from ksmbench.designs.ksm.loop import ADVISE, replay_loop
 from ksmbench.designs.ksm.release import counters_of, files_of, load_release, settings_of, space_counters_of
 from ksmbench.designs.ksm.scan import batch
@@ -134,9 +142,11 @@ def make_design(release: str) -> Design | None:
     if parsed is None or features is None:
         return None
     whole_series = parsed[1] is None
+    compared = any(features == find_features(*kernel) for kernel in COMPARED)
+    how = "counter for counter" if compared else "after the specification, not compared with a kernel"
     return Design(
         name=f"ksm-{release}",
-        summary=f"Linux {release}'s KSM{' with its updates' if whole_series else ''}, counter for counter",
+        summary=f"Linux {release}'s KSM{' with its updates' if whole_series else ''}, {how}",
         source=f"Linux {release}{'.y' if whole_series else ''}, mm/ksm.c",
         settings=settings_of(features),
         counters=counters_of(features),

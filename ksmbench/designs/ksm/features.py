@@ -108,6 +108,20 @@ UPDATES: dict[Series, tuple[tuple[int, Features], ...]] = {
     (6, 6): ((34, _6_6._replace(pages_scanned_bug=1)),),
 }
 NEWEST: Series = (7, 3)
+# Kernels that were run and compared with the engine batch by batch: docs/fidelity.md.
+COMPARED: tuple[tuple[Series, int], ...] = (
+    ((5, 10), 262),
+    ((6, 1), 192),
+    ((6, 12), 118),
+    ((6, 16), 12),
+    ((6, 17), 13),
+    ((6, 18), 44),
+    ((6, 19), 14),
+    ((7, 0), 13),
+    ((7, 1), 13),
+    ((7, 2), 13),
+    ((7, 3), 4),
+)
 _LAST = {(2, 6): 39, (3,): 19, (4,): 20, (5,): 19, (6,): 19, (7,): NEWEST[1]}  # the last series of each number
 
 
