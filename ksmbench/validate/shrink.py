@@ -44,27 +44,38 @@ def _without_unused_spaces(trace: Trace) -> Trace:
     )
 
 
+def _has_events(trace: Trace) -> bool:
+    return bool((trace.events.kind != Kind.MARK).any())
+
+
 def shrink(trace: Trace, differs: Differs, *, limit_s: float = LIMIT_S) -> Trace:
-    """A trace with as few events of `trace` as still differ, as far as `limit_s` of search get."""
+    """A trace with as few events of `trace` as still differ, as far as `limit_s` of search get.
+
+    It has been seen to differ, and has events: a difference that comes and goes must not shrink to nothing.
+    """
     deadline = time.monotonic() + limit_s
     end = differs(trace)
     if end is None:
         return trace
+    seen = trace  # the shortest that differed
     rows = np.arange(len(trace.events.kind))
     piece = max(1, len(rows) // 2)
     while time.monotonic() < deadline:
         first, removed = 0, False
         while first < len(rows) and time.monotonic() < deadline:
             fewer = np.delete(rows, slice(first, first + piece))
-            found = differs(_only(trace, fewer, end)) if len(fewer) else None
+            tried = _only(trace, fewer, end)
+            found = differs(tried) if _has_events(tried) else None
             if found is None:
                 first += piece
             else:
-                rows, end, removed = fewer, min(end, found), True
+                seen, rows, end, removed = tried, fewer, min(end, found), True
                 rows = rows[trace.events.time_ns[rows] <= end]
         if piece == 1 and not removed:
             break
         piece = max(1, piece // 2)
     short = _only(trace, rows, end)
-    tidy = _without_unused_spaces(short)
-    return tidy if differs(tidy) is not None else short
+    for shorter in (_without_unused_spaces(short), short):
+        if _has_events(shorter) and differs(shorter) is not None:
+            return shorter
+    return seen

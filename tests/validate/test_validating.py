@@ -74,6 +74,25 @@ def test_the_shortest_list_of_events() -> None:
     assert int(short.events.time_ns[-1]) == 43
 
 
+def test_a_shortened_trace_has_been_seen_to_differ_and_has_events() -> None:
+    """A difference that moves to before the first event once the trace is shorter, and then is gone."""
+    rows = [(100 + k, Kind.WRITE, 0, 16 + k, 1, 1) for k in range(40)]
+    trace = make_trace(rows, make_contents(np.random.default_rng(0), 3))
+    differed = []
+
+    def differs(tried: "object") -> int | None:
+        n_writes = int((tried.events.kind == Kind.WRITE).sum())  # type: ignore[attr-defined]
+        if n_writes in range(1, 11):
+            return None
+        differed.append(n_writes)
+        return 139 if n_writes > 20 else 5
+
+    short = shrink(trace, differs)
+    n_writes = int((short.events.kind == Kind.WRITE).sum())
+    assert n_writes
+    assert n_writes in differed
+
+
 def test_scenarios_are_those_of_their_seed() -> None:
     one, same, other = generate(7, KNOWN), generate(7, KNOWN), generate(8, KNOWN)
     assert one.settings == same.settings

@@ -226,6 +226,8 @@ static void play_on(int64_t space, int64_t first, int64_t end)
                  (long long)space);
         return;
     }
+    if (answer.error == EBUSY && script.events[answer.event].kind == MIGRATE)
+        fail(answer.event, "pages stayed on another NUMA node, however often they were moved");
     if (answer.error)
         fail(answer.event, "a process could not do this: %s", strerror(answer.error));
     if (last->kind == FORK)

@@ -22,13 +22,13 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 enum { DONTNEED = 4, DONTFORK = 10, DOFORK = 11, MERGEABLE = 12, UNMERGEABLE = 13, WIPEONFORK = 18, KEEPONFORK = 19 };
-enum { COLLAPSE = 25, BIND = 2, MOVE_OWN = 2, MOVE_ALL = 4 };
+enum { COLLAPSE = 25, DEFAULT = 0, BIND = 2, MOVE_OWN = 2, MOVE_ALL = 4 };
 enum { HUGE_PAGES = 512, TRIES = 50, MOVED_AT_ONCE = 512 };
 #define END_OF_ADDRESSES 0x7ffffffff000UL
 
 static const uint8_t *pages; /* the contents, in shared memory */
 static uint64_t page_size;
-static int n_nodes = 1, allocates_on = -1;
+static int n_nodes = 1;
 static sigjmp_buf after_fault;
 
 /* Never touched: pages of it are absent. */
@@ -81,12 +81,9 @@ static void count_nodes(void)
 static int allocate_on(int node)
 {
     unsigned long mask = 1UL << node;
-    if (n_nodes == 1 || node == allocates_on)
+    if (n_nodes == 1)
         return 0;
-    if (syscall(SYS_set_mempolicy, BIND, &mask, 8 * sizeof mask))
-        return errno;
-    allocates_on = node;
-    return 0;
+    return syscall(SYS_set_mempolicy, BIND, &mask, 8 * sizeof mask) ? errno : 0;
 }
 
 /* Calls `act` for the part of every mapping that lies in the range; the first error ends it. */
@@ -185,6 +182,19 @@ static void access_pages(const struct event *e, char *start, size_t length)
     }
 }
 
+/* How many of the pages are on another node; one that is absent or a zero page is on none. */
+static int64_t count_elsewhere(void **addresses, long n, int node)
+{
+    static int on[MOVED_AT_ONCE];
+    int64_t elsewhere = 0;
+    if (syscall(SYS_move_pages, 0, n, addresses, NULL, on, 0) < 0)
+        return -errno;
+    for (long i = 0; i < n; i++)
+        elsewhere += on[i] >= 0 ? on[i] != node : on[i] != -ENOENT && on[i] != -EFAULT;
+    return elsewhere;
+}
+
+/* Asks afterwards where the pages are: move_pages leaves some behind without telling which. */
 static int move_to_node(char *start, size_t length, int node)
 {
     static void *addresses[MOVED_AT_ONCE];
@@ -197,17 +207,15 @@ static int move_to_node(char *start, size_t length, int node)
             addresses[n] = from + n * page_size;
             nodes[n] = node;
         }
-        int busy = 1;
-        for (int attempt = 0; busy && attempt < TRIES; attempt++) {
+        int64_t elsewhere = count_elsewhere(addresses, n, node);
+        for (int attempt = 0; elsewhere > 0 && attempt < TRIES; attempt++) {
             drain_lru();
             if (syscall(SYS_move_pages, 0, n, addresses, nodes, status, MOVE_ALL) < 0)
                 return errno;
-            busy = 0;
-            for (long i = 0; i < n; i++)
-                busy |= status[i] == -EBUSY;
+            elsewhere = count_elsewhere(addresses, n, node);
         }
-        if (busy)
-            return EBUSY;
+        if (elsewhere)
+            return elsewhere < 0 ? -elsewhere : EBUSY;
     }
     return 0;
 }
@@ -236,13 +244,8 @@ static int collapse(const struct event *e, char *start, size_t length)
     return 0;
 }
 
-static int play(const struct event *e)
+static int play_on_node(const struct event *e, char *start, size_t length)
 {
-    char *start = at(e->page);
-    size_t length = e->count * page_size;
-    int error = allocate_on(e->node); /* node 0 for what only unshares */
-    if (error)
-        return error;
     switch (e->kind) {
     case MAP:
         return map(e, start, length);
@@ -266,6 +269,17 @@ static int play(const struct event *e)
         return 0;
     }
     return ENOSYS;
+}
+
+/* What somebody else unshares later is allocated where the processors are: no event leaves its policy behind. */
+static int play(const struct event *e)
+{
+    int error = allocate_on(e->node); /* node 0 for what only unshares */
+    if (!error)
+        error = play_on_node(e, at(e->page), e->count * page_size);
+    if (n_nodes > 1 && syscall(SYS_set_mempolicy, DEFAULT, NULL, 0) && !error)
+        error = errno;
+    return error;
 }
 
 static void start_again(long space, int driver)
