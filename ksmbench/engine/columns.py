@@ -1,9 +1,8 @@
 """How compiled code sees memory: `Memory`, the address of the vector `m`, and `Column`, an address with a length.
 
 numba passes each of its arrays as seven values, looks at every index for being negative, and compiles all of that anew
-in every function: a replay with these types takes a quarter less time. Integers of every width are read as int64; a
-store cuts off what does not fit. With `NUMBA_BOUNDSCHECK=1` every access of a column is checked, negative indices too;
-nobody counts from the end.
+in every function; these types do none of it. Integers of every width are read as int64; a store cuts off what does not
+fit. With `NUMBA_BOUNDSCHECK=1` every access of a column is checked, negative indices too; nobody counts from the end.
 """
 
 import operator

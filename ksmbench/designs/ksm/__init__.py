@@ -88,7 +88,7 @@ def _machine(features: Features, trace: Trace, plan: Plan, settings: dict[str, i
 
 
 def _compile_on_two_cores() -> None:
-    # What the loop consists of in two halves, at the first replay: it takes two thirds of the time.
+    # What the loop consists of in two halves, at the first replay.
     if is_cold("loop.replay_loop"):
         with compiled_beside("from ksmbench.engine.still import compile_still; compile_still()"):
             batch.compile((memory_type,))  # type: ignore[attr-defined]
