@@ -207,14 +207,22 @@ def _replay_all(
 
 
 def _stack(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":
+    # A design may have columns that others have not; those that all have come first.
     import polars as pl
 
-    return pl.concat(
-        done[task].samples.select(
-            [pl.lit(value).alias(name) for name, value in zip(_KEYS, task.key, strict=True)] + [pl.all()]
-        )
-        for task in tasks
+    from ksmbench.engine.counters import REVIEW_COUNTERS
+
+    stacked = pl.concat(
+        (
+            done[task].samples.select(
+                [pl.lit(value).alias(name) for name, value in zip(_KEYS, task.key, strict=True)] + [pl.all()]
+            )
+            for task in tasks
+        ),
+        how="diagonal",
     )
+    more = [name for name in REVIEW_COUNTERS if name in stacked.columns]
+    return stacked.select(pl.exclude(more), *more) if more else stacked
 
 
 def _summary(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":

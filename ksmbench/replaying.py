@@ -12,7 +12,7 @@ from ksmbench import designs
 from ksmbench.designs.design import Design
 from ksmbench.engine.clock import END_OF_TIME, NEVER
 from ksmbench.engine.cost import CostProfile, find_profile
-from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
+from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPACE_COUNTERS
 from ksmbench.engine.drive import MAX_SAMPLES, Progress, Record, Timing
 from ksmbench.engine.plan import MAX_MEMORY, Plan, make_plan
 from ksmbench.errors import KsmbenchError, UsageError
@@ -23,7 +23,7 @@ from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import open_trace
 
 Sample = str | float | int
-_BYTES_PER_SAMPLE = 800  # at the peak, with those of the bounds
+_BYTES_PER_SAMPLE = 1300  # at the peak, with those of the bounds
 _BYTES_PER_SPACE = 120  # per sample, where spaces are asked for
 _MAX_BATCHES = 10**10  # of ksmd: seven years by default, half an hour of replaying at least
 
@@ -97,7 +97,8 @@ def _timing(
 
 
 def _frame(design: Design, rows: npt.NDArray[np.int64]) -> pl.DataFrame:
-    columns = {"time_ns": rows[:, 0]} | {name: rows[:, 1 + i] for i, name in enumerate(SAMPLED)}
+    kept = {*SAMPLED, *(name for name in REVIEW_COUNTERS if name in design.counters)}
+    columns = {"time_ns": rows[:, 0]} | {name: rows[:, 1 + i] for i, name in enumerate(ROW_COUNTERS) if name in kept}
     frame = pl.DataFrame({name: np.ascontiguousarray(column) for name, column in columns.items()})
     missing = [name for name in SAMPLED if name not in design.counters]
     return frame.with_columns(pl.lit(None, pl.Int64).alias(name) for name in missing).select(list(columns))

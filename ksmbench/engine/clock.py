@@ -22,7 +22,7 @@ from ksmbench.engine.machine import (
     PERIOD,
     PHASE,
     SAMPLE,
-    SLEPT_MS,
+    SLEPT_NS,
     TIME_NS,
     UNTIL,
     WEIGHTS,
@@ -59,27 +59,29 @@ N_WEIGHTS = 7
 
 
 @part
-def sleep_end(start: Integer, millisecs: Integer, jiffy_ns: Integer) -> Integer:
-    """When a sleep of `millisecs` from `start` ends: on a jiffy, one later than asked, as the kernel's timers do."""
+def sleep_end(start: Integer, sleep_ns: Integer, jiffy_ns: Integer) -> Integer:
+    """When a sleep of `sleep_ns` from `start` ends: on a jiffy, one later than asked, as the kernel's timers do."""
     if jiffy_ns == 0:
-        return start + millisecs * 1_000_000
-    if millisecs == 0:
+        return start + sleep_ns
+    if sleep_ns == 0:
         return start
-    return (start // jiffy_ns + 1 + (millisecs * 1_000_000 + jiffy_ns - 1) // jiffy_ns) * jiffy_ns
+    return (start // jiffy_ns + 1 + (sleep_ns + jiffy_ns - 1) // jiffy_ns) * jiffy_ns
 
 
 @part
 def _advance(m: Vector, frames: Integer, time: Integer) -> None:
-    f64(m, FRAMES_NS)[0] += float(frames) * float(time - m[NOW])
+    passed = float(time - m[NOW])
+    f64(m, FRAMES_NS)[0] += float(frames) * passed
+    f64(m, FRAMES_NS)[1] += float(m[Counter.DEAD_PAGES]) * passed
     m[NOW] = time
 
 
 @part
-def next_step(m: Vector, ready: Integer, millisecs: Integer, frames: Integer) -> Integer:
+def next_step(m: Vector, ready: Integer, sleep_ns: Integer, frames: Integer) -> Integer:
     """Advance to what comes next: DO_EVENT, DO_BATCH, DO_SAMPLE or END; NOW is its time.
 
-    `ready`: a space is registered and `run` is 1. `millisecs`: sleep_millisecs at this moment. `frames`: in use since
-    NOW.
+    `ready`: a space is registered and `run` is 1. `sleep_ns`: how long ksmd sleeps, as set at this moment. `frames`:
+    in use since NOW.
     """
     times = i64(m, TIME_NS)
     until = m[UNTIL]
@@ -100,8 +102,8 @@ def next_step(m: Vector, ready: Integer, millisecs: Integer, frames: Integer) ->
             if m[PHASE] == RUNNING:
                 if ready:
                     m[PHASE] = SLEEPING
-                    m[SLEPT_MS] = millisecs
-                    m[DUE] = sleep_end(due, millisecs, m[JIFFY_NS])
+                    m[SLEPT_NS] = sleep_ns
+                    m[DUE] = sleep_end(due, sleep_ns, m[JIFFY_NS])
                 else:
                     m[PHASE] = IDLE
                 continue
@@ -124,6 +126,9 @@ def end_batch(m: Vector) -> None:
     cost = w[PER_BATCH]
     cost += w[PER_SCANNED] * (m[Counter.PAGES_SCANNED] - before[Counter.PAGES_SCANNED])
     cost += w[PER_SKIPPED] * (m[Counter.PAGES_SKIPPED] - before[Counter.PAGES_SKIPPED])
+    cost += w[PER_SKIPPED] * (m[Counter.STEPS_ABSENT] - before[Counter.STEPS_ABSENT])
+    cost += w[PER_SKIPPED] * (m[Counter.STEPS_DEAD] - before[Counter.STEPS_DEAD])
+    cost += w[PER_SKIPPED] * (m[Counter.STEPS_IDLE] - before[Counter.STEPS_IDLE])
     cost += w[PER_CHECKSUM] * (m[Counter.CHECKSUMS] - before[Counter.CHECKSUMS])
     cost += w[PER_COMPARISON] * (m[Counter.COMPARISONS] - before[Counter.COMPARISONS])
     cost += w[PER_KIB_COMPARED] * (m[Counter.COMPARED_BYTES] - before[Counter.COMPARED_BYTES]) / 1024
@@ -135,9 +140,9 @@ def end_batch(m: Vector) -> None:
 
 
 @part
-def sleep_changed(m: Vector, millisecs: Integer) -> None:
-    """A store to sleep_millisecs: a value that differs ends the sleep that is going on."""
-    if m[PHASE] == SLEEPING and millisecs != m[SLEPT_MS]:
+def sleep_changed(m: Vector, sleep_ns: Integer) -> None:
+    """A store to how long ksmd sleeps: a value that differs ends the sleep that is going on."""
+    if m[PHASE] == SLEEPING and sleep_ns != m[SLEPT_NS]:
         m[DUE] = m[NOW]
 
 
@@ -177,5 +182,5 @@ def add_clock(
         m[LISTED] = 1
         m[NEXT_SAMPLE] = listed[0] if len(listed) else NEVER
     machine[WEIGHTS] = np.zeros(N_WEIGHTS) if weights is None else weights
-    machine[FRAMES_NS] = np.zeros(1)
+    machine[FRAMES_NS] = np.zeros(2)
     machine[BEFORE] = np.zeros(N_COUNTERS, np.int64)

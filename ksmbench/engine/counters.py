@@ -3,6 +3,9 @@
 The kernel's counters stand under the names of their files in /sys/kernel/mm/ksm and say what the kernel would print
 at that moment. The others are the truth that no kernel prints, and the work done. All are cumulative since the start
 of the replay or a state at that moment; units are pages unless the name says otherwise.
+
+Every design's samples have the columns SAMPLED, null where it has no such counter, and of REVIEW_COUNTERS those that it
+has: they are about what a design loses sight of, as the review of 2009 asked.
 """
 
 from enum import IntEnum
@@ -31,11 +34,24 @@ class Counter(IntEnum):
     COMPARED_BYTES = 17
     MERGES = 18  # page-table entries redirected to another frame
     CPU_NS = 19
-    RMAP_ITEMS = 20  # not sampled, but what the kernel derives others from
+    LOST_PTES = 20  # page-table entries that map a merged frame which no structure of the design tracks
+    LOST_BY_FORK = 21  # of these, by what lost them
+    LOST_BY_MOVE = 22
+    LOST_BY_UNMAP = 23
+    LOST_BY_UNMERGE = 24
+    KERNEL_PAGES_COUNTED = 25  # merged frames as the quota max_kernel_pages counts them; the truth is FRAMES_KSM
+    DEAD_PAGES = 26  # frames that only exited processes hold
+    STEPS_ABSENT = 27  # steps of the scan at addresses where nothing is
+    STEPS_DEAD = 28  # at those of exited processes
+    STEPS_IDLE = 29  # at address spaces with nothing mergeable
+    WRPROTECT_PTES = 30  # page-table entries visited to write-protect a page
+    RMAP_ITEMS = 31  # not sampled, but what the kernel derives others from
 
 
 N_COUNTERS = len(Counter)
-N_SAMPLED = Counter.CPU_NS + 1
-SAMPLED: tuple[str, ...] = tuple(counter.name.lower() for counter in Counter)[:N_SAMPLED]
+N_SAMPLED = Counter.WRPROTECT_PTES + 1
+ROW_COUNTERS: tuple[str, ...] = tuple(counter.name.lower() for counter in Counter)[:N_SAMPLED]  # the engine's rows
+SAMPLED: tuple[str, ...] = ROW_COUNTERS[: Counter.LOST_PTES]
+REVIEW_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.LOST_PTES :]
 KERNEL_COUNTERS: tuple[str, ...] = SAMPLED[: Counter.GENERAL_PROFIT + 1]
 SPACE_COUNTERS: tuple[str, ...] = ("ksm_rmap_items", "ksm_merging_pages", "ksm_zero_pages")

@@ -9,7 +9,19 @@ import numpy.typing as npt
 from ksmbench.engine.clock import NEVER, add_clock
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.counters import N_COUNTERS, Counter
-from ksmbench.engine.machine import EVERY_BATCH, FRAMES_NS, IGNORE_TUNE, NOW, REFUSED, SETTLING, Machine
+from ksmbench.engine.machine import (
+    COPIES_AT_EXIT,
+    COPIES_AT_STOP,
+    EVERY_BATCH,
+    FRAMES_NS,
+    IGNORE_TUNE,
+    LONGEST_DELAY_NS,
+    NOW,
+    PEAK_FRAMES,
+    REFUSED,
+    SETTLING,
+    Machine,
+)
 from ksmbench.engine.samples import DONE, FULL, GROW, add_samples, take_away
 from ksmbench.errors import UsageError
 
@@ -50,6 +62,11 @@ class Record:
     start_ns: int
     end_ns: int
     frames_ns: float  # integral of frames over time
+    dead_ns: float = 0.0  # the same of dead_pages
+    longest_delay_ns: int = 0  # from an exit until the memory was free, or until the end
+    copies_at_exit: int = 0  # frames copied as the sharing of exited processes was broken
+    copies_at_stop: int = 0  # the same as a store to run broke it
+    peak_frames: int = 0  # the most that were in use at one moment
     metadata_bytes: int = 0  # the design's own structures at the end
     refused_tunes: int = 0
     wrong: list[str] = field(default_factory=list)  # what a recount found
@@ -112,5 +129,10 @@ def drive(
         start_ns=timing.start_ns,
         end_ns=int(m[NOW]),
         frames_ns=float(machine[FRAMES_NS][0]),
+        dead_ns=float(machine[FRAMES_NS][1]),
+        longest_delay_ns=int(m[LONGEST_DELAY_NS]),
+        copies_at_exit=int(m[COPIES_AT_EXIT]),
+        copies_at_stop=int(m[COPIES_AT_STOP]),
+        peak_frames=int(m[PEAK_FRAMES]),
         refused_tunes=int(m[REFUSED]),
     )

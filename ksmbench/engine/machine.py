@@ -30,7 +30,7 @@ SHARED_CONTENTS = N_COUNTERS + 6  # contents that several mergeable entries hold
 NOW = N_COUNTERS + 7  # virtual time, ns
 PHASE = N_COUNTERS + 8  # what ksmd does, see clock
 DUE = N_COUNTERS + 9  # when that ends, ns
-SLEPT_MS = N_COUNTERS + 10  # sleep_millisecs as ksmd read it when it lay down
+SLEPT_NS = N_COUNTERS + 10  # how long ksmd meant to sleep when it lay down
 EVENT = N_COUNTERS + 11  # the next event
 NEXT_SAMPLE = N_COUNTERS + 12  # time of the next sample, ns
 SAMPLE = N_COUNTERS + 13  # its number
@@ -52,7 +52,12 @@ REUSES_IN_PLACE = N_COUNTERS + 27  # 1: a write to a merged frame that nothing e
 SPLIT_KEEPS_ZEROES = N_COUNTERS + 28  # 1: zero-filled parts of a split huge frame stay frames
 NO_HUGE = N_COUNTERS + 29  # 1: no huge frames, small ones in their place
 ZERO_UNTOLD = N_COUNTERS + 30  # 1: the zero page that a merge maps is like any other
-DESIGN_SCALARS = N_COUNTERS + 31  # a design's own begin here
+# what a design's record says besides the counters
+PEAK_FRAMES = N_COUNTERS + 31  # the most frames that were in use at one moment
+LONGEST_DELAY_NS = N_COUNTERS + 32  # from an exit until the memory was free
+COPIES_AT_EXIT = N_COUNTERS + 33  # frames copied as the sharing of exited processes was broken
+COPIES_AT_STOP = N_COUNTERS + 34  # the same as a store to run broke it
+DESIGN_SCALARS = N_COUNTERS + 35  # a design's own begin here
 N_SCALARS = DESIGN_SCALARS + 64
 
 # Columns, by number.
@@ -108,12 +113,16 @@ PLAIN = 43  # int32 [n_frames] entries outside mergeable mappings
 # the replay
 LISTED_TIMES = 44  # int64, ns
 WEIGHTS = 45  # float64 [clock.N_WEIGHTS] ns of ksmd's CPU per unit of work
-FRAMES_NS = 46  # float64 [1] integral of frames over time
+FRAMES_NS = 46  # float64 [2] integrals over time: frames, dead_pages
 BEFORE = 47  # int64 [N_COUNTERS] the counters before a batch
 SETTLED = 48  # int64 [4] pages_shared, pages_sharing, ksm_zero_pages, frames at the last full scan
 SAMPLE_ROWS = 49  # int64 [capacity * (1 + N_SAMPLED)]
 SPACE_ROWS = 50  # int64 [capacity * N_SPACE_COLUMNS]
-DESIGN_COLUMNS = 51  # a design's own begin here
+# what designs lose sight of; no rows where nothing is tracked
+LOST = 51  # uint8 [n_entries] why no structure of the design knows that it maps a merged frame, 0: one does
+DEAD_MAPS = 52  # int32 [n_frames] entries of exited mms that map it
+HELD = 53  # uint8 [n_mms] 1: has exited, but its memory is held
+DESIGN_COLUMNS = 54  # a design's own begin here
 N_COLUMNS = DESIGN_COLUMNS + 40
 N_VECTOR = N_SCALARS + 2 * N_COLUMNS
 

@@ -35,6 +35,7 @@ from ksmbench.engine.machine import (
     NODE,
     NODE_ROWS,
     NUMA,
+    PEAK_FRAMES,
     PLAIN,
     PLAIN_FRAMES,
     REFS,
@@ -157,6 +158,7 @@ def map_frame(m: Vector, e: Integer, f: Integer) -> None:
     m[Counter.PAGES_ANON] += 1
     if i32(m, MAPCOUNT)[f] == 1:
         m[Counter.FRAMES] += 1
+        m[PEAK_FRAMES] = max(m[PEAK_FRAMES], m[Counter.FRAMES])
     if u8(m, FLAGS)[e] & MERGEABLE:
         tree_rows(m, ROWS)[e, KEY] = i32(m, CONTENT)[f]
     elif len(i32(m, PLAIN)) > 0:

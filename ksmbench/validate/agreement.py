@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ksmbench import designs
-from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
+from ksmbench.engine.counters import ROW_COUNTERS, SPACE_COUNTERS
 from ksmbench.engine.drive import Timing
 from ksmbench.engine.plan import make_plan
 from ksmbench.errors import KsmbenchError
@@ -90,7 +90,7 @@ def replay_batches(trace: Trace, design: str, settings: dict[str, int], *, n_bat
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
     rows, spaces = record.rows, record.spaces
-    kept = [(1 + i, name) for i, name in enumerate(SAMPLED) if name in chosen.counters]
+    kept = [(1 + i, name) for i, name in enumerate(ROW_COUNTERS) if name in chosen.counters]
     samples = {"time_ns": rows[:, 0]} | {name: rows[:, i] for i, name in kept}
     about = {name: spaces[:, i] for i, name in enumerate(("time_ns", "space", *SPACE_COUNTERS))}
     return Replayed(

@@ -93,7 +93,7 @@ def test_refused_and_unknown_tunes_are_counted_and_change_nothing() -> None:
     ("start_ms", "millisecs", "end_ms"), [(0, 20, 24), (3.9, 20, 24), (4, 20, 28), (1, 0, 1), (0, 1, 8)]
 )
 def test_a_sleep_ends_on_a_jiffy_one_later_than_asked(start_ms: float, millisecs: int, end_ms: float) -> None:
-    assert alone(sleep_end)(round(start_ms * MS), millisecs, 4 * MS) == round(end_ms * MS)
+    assert alone(sleep_end)(round(start_ms * MS), millisecs * MS, 4 * MS) == round(end_ms * MS)
 
 
 def test_a_snapshot_ends_when_its_counters_have_settled() -> None:

@@ -57,7 +57,7 @@ def difference(
     rows, spaces, refused = naive_replay(trace, features, settings, cost)
     if record.refused_tunes != refused:
         return f"{record.refused_tunes} stores refused, the twin refuses {refused}"
-    ours = [dict(zip(("time_ns", *SAMPLED), row, strict=True)) for row in record.rows.tolist()]
+    ours = [dict(zip(("time_ns", *SAMPLED), row[: 1 + len(SAMPLED)], strict=True)) for row in record.rows.tolist()]
     columns = ("time_ns", "space", *SPACE_COUNTERS)
     ours_spaces = [dict(zip(columns, row, strict=True)) for row in record.spaces.tolist()]
     return (

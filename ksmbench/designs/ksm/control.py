@@ -142,6 +142,6 @@ def store(m: Vector, setting: Integer, value: Integer) -> None:
     elif ok:
         m[setting] = value
         if setting == SLEEP_MILLISECS and m[SLEEP_STORE_WAKES]:
-            sleep_changed(m, value)
+            sleep_changed(m, value * 1_000_000)
     if not ok:
         m[REFUSED] += 1

@@ -168,7 +168,7 @@ def replay_loop(vector: Vector) -> Integer:
             return FULL
         if work > PAUSE_AFTER:
             return PAUSE
-        step = next_step(m, is_ready(m), m[SLEEP_MILLISECS], m[Counter.FRAMES])
+        step = next_step(m, is_ready(m), m[SLEEP_MILLISECS] * 1_000_000, m[Counter.FRAMES])
         if step == DO_EVENT:
             i = m[EVENT]
             work += 1 + i64(m, LAST)[i] - i64(m, FIRST)[i]
