@@ -75,7 +75,7 @@ def engine_replay(trace: Trace, batches: int) -> tuple[float, np.ndarray]:
     """CPU seconds of a replay of so many batches, each a full scan, and its rows."""
     plan = make_plan(trace)
     design = designs.find(designs.DEFAULT)
-    settings = designs.complete_settings(design, SETTINGS)
+    settings = designs.encoded(design, designs.complete_settings(design, SETTINGS))
     timing = Timing(start_ns=0, until_ns=BATCH_NS * (batches - 1), every_batch=True)
     begin = time.process_time()
     rows = design.run(trace, plan, settings, timing).rows

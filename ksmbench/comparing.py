@@ -13,6 +13,7 @@ from ksmbench.errors import KsmbenchError, UsageError
 if TYPE_CHECKING:
     import polars as pl
 
+    from ksmbench.designs.design import Design, Value
     from ksmbench.engine.cost import CostProfile
     from ksmbench.result import Result
     from ksmbench.trace.columns import Trace
@@ -30,7 +31,7 @@ class Spec:
     """A design and the settings that differ from its defaults, as "ksm-6.18,pages_to_scan=1000" says them."""
 
     design: str
-    settings: tuple[tuple[str, int], ...] = ()
+    settings: tuple[tuple[str, "Value"], ...] = ()
 
     @property
     def settings_text(self) -> str:
@@ -62,25 +63,39 @@ class Comparison:
     output: Path | None = None
 
 
+def _pairs(text: str, parts: list[str], design: "Design") -> list[tuple[str, str]]:
+    # NAME=VALUE of each part; one without "=" goes on with the words of the setting before it.
+    sets = {setting.name for setting in design.settings if setting.many}
+    pairs: list[tuple[str, str]] = []
+    for part in parts:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if equals and key:
+            pairs.append((key, value))
+        elif pairs and part and pairs[-1][0] in sets:
+            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]},{part}")
+        else:
+            after = f", and {pairs[-1][0]} takes one value" if pairs and not equals else ""
+            raise UsageError(f'--design {text}: "{part}" is not NAME=VALUE, such as pages_to_scan=1000{after}')
+    return pairs
+
+
 def parse_design(text: str) -> Spec:
     """The design and settings that `text` names; raises `UsageError` in one sentence."""
     from ksmbench import designs
 
-    name, *pairs = (part.strip() for part in text.split(","))
+    name, *parts = (part.strip() for part in text.split(","))
     design = designs.find(name)
-    settings: dict[str, int] = {}
-    for pair in pairs:
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or not key:
-            raise UsageError(f'--design {text}: "{pair}" is not NAME=VALUE, such as pages_to_scan=1000')
-        if key in settings:
+    given: dict[str, int | str] = {}
+    words = {setting.name for setting in design.settings if setting.choices}
+    for key, value in _pairs(text, parts, design):
+        if key in given:
             raise UsageError(f"--design {text}: {key} is set twice")
         try:
-            settings[key] = int(value)
+            given[key] = value if key in words else int(value)
         except ValueError:
             raise UsageError(f'--design {text}: {key} must be an integer, not "{value}"') from None
-    designs.complete_settings(design, settings)
-    return Spec(design.name, tuple(settings.items()))
+    complete = designs.complete_settings(design, given)
+    return Spec(design.name, tuple((key, complete[key]) for key in given))
 
 
 def _specs(wanted: Iterable[str]) -> list[Spec]:

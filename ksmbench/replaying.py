@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ksmbench import designs
-from ksmbench.designs.design import Design
+from ksmbench.designs.design import Design, Given
 from ksmbench.engine.clock import END_OF_TIME, NEVER
 from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPACE_COUNTERS
@@ -59,7 +59,8 @@ def _check_batches(settings: dict[str, int], profile: CostProfile | None, span_n
     # How many batches ksmd can run in that time at most; refuses what would not end.
     if "sleep_millisecs" not in settings:
         return 0
-    pace = settings["sleep_millisecs"] * 1_000_000 + (profile.batch_ns if profile else 0)
+    sleep_ns = settings.get("sleep", 0) * 1000 or settings["sleep_millisecs"] * 1_000_000
+    pace = sleep_ns + (profile.batch_ns if profile else 0)
     batches = int(span_ns / pace) if pace else 0
     if batches > _MAX_BATCHES:
         raise UsageError(f"{batches:,} batches of ksmd, more than {_MAX_BATCHES:,}; end earlier with --until")
@@ -130,9 +131,9 @@ def replay(
     max_memory: int = MAX_MEMORY,
     check: bool = False,
     progress: Progress | None = None,
-    **settings: int,
+    **settings: Given,
 ) -> Result:
-    """Replay `trace` (a `Trace` or a path) through `design` with the kernel's `settings`.
+    """Replay `trace` (a `Trace` or a path) through `design` with `settings`, named as the kernel's files.
 
     `sample`: "batch" (a row after every batch of ksmd), seconds of trace time between rows, or "end". `cost`: a cost
     profile, its name or file, or "none" (scanning takes no time). `until`: seconds of trace time; by default the last
@@ -145,10 +146,11 @@ def replay(
     opened = trace if isinstance(trace, Trace) else open_trace(trace, max_memory=max_memory)
     chosen = designs.find(design)
     complete = designs.complete_settings(chosen, settings)
+    codes = designs.encoded(chosen, complete)
     profile = find_profile(cost)
     plan = make_plan(opened, mergeable=mergeable, max_memory=max_memory)
-    timing = _timing(plan, complete, sample, profile, until, max_memory, ignore_tune=ignore_tune)
-    record = chosen.run(opened, plan, complete, timing, check=check, progress=progress)
+    timing = _timing(plan, codes, sample, profile, until, max_memory, ignore_tune=ignore_tune)
+    record = chosen.run(opened, plan, codes, timing, check=check, progress=progress)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
 
@@ -181,7 +183,7 @@ def replay(
                 f"than --max-memory {max_memory / 2**30:.1f} GiB; sample less often or raise it"
             )
         wide = replace(timing, until_ns=record.end_ns, with_spaces=True)
-        return _spaces_frame(chosen, chosen.run(opened, plan, complete, wide).spaces)
+        return _spaces_frame(chosen, chosen.run(opened, plan, codes, wide).spaces)
 
     return Result(
         design=chosen.name,

@@ -13,11 +13,12 @@ class Result:
     """One replay of one trace through one design.
 
     `samples` has `time_ns` and the columns of `ksmbench.engine.counters.SAMPLED`, int64, null where the design has no
-    such counter. `summary` is what `ksmbench.metrics.summary` defines. `provenance` names trace, design, versions.
+    such counter, then those of REVIEW_COUNTERS that it has. `summary` is what `ksmbench.metrics.summary` defines.
+    `provenance` names trace, design, versions.
     """
 
     design: str
-    settings: dict[str, int]  # every setting of the design, defaults included
+    settings: dict[str, int | str]  # every setting of the design, defaults included
     options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune
     samples: "pl.DataFrame"
     summary: dict[str, float | int | None]

@@ -7,6 +7,8 @@ from ksmbench.errors import UsageError
 if TYPE_CHECKING:
     import click
 
+    from ksmbench.designs.design import Design
+
 # For shell completion, which must not wait for numba; a test compares them with DESIGNS.
 DESIGN_NAMES = (
     "ksm-7.3",
@@ -53,17 +55,18 @@ def complete_designs(context: "click.Context", parameter: "click.Parameter", inc
     return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
 
 
-def parse_settings(given: tuple[str, ...]) -> dict[str, int]:
-    """The integers of NAME=VALUE texts; a name given twice keeps its last value."""
-    settings = {}
+def parse_settings(given: tuple[str, ...], design: "Design") -> dict[str, int | str]:
+    """The values of NAME=VALUE texts for `design`; a name given twice keeps its last value."""
+    words = {setting.name for setting in design.settings if setting.choices}
+    settings: dict[str, int | str] = {}
     for text in given:
-        name, equals, value = text.partition("=")
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise UsageError(f'--set "{text}": write NAME=VALUE, as in pages_to_scan=1000')
         try:
-            settings[name.strip()] = int(value)
+            settings[name] = value if name in words else int(value)
         except ValueError:
             raise UsageError(f'--set "{text}": write NAME=VALUE with an integer, as in pages_to_scan=1000') from None
-        if not equals or not name.strip():
-            raise UsageError(f'--set "{text}": write NAME=VALUE, as in pages_to_scan=1000')
     return settings
 
 

@@ -71,7 +71,8 @@ def replay(
     from ksmbench.replaying import replay as run
 
     refuse_existing((output, spaces), force)
-    given = complete_settings(find(design), parse_settings(settings))
+    chosen = find(design)
+    given: dict[str, Any] = dict(complete_settings(chosen, parse_settings(settings, chosen)))
     with progress_bar(design) as tell:
         result = run(
             trace,

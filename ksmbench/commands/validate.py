@@ -39,8 +39,11 @@ def _table(verdict: "Verdict") -> str:
 def _design(given: str | None, version: str) -> str:
     """The design that was asked for, or that of Linux `version`: of the update, or of its series."""
     from ksmbench.designs import find
+    from ksmbench.designs.design import RELEASES
 
     if given is not None:
+        if find(given).family != RELEASES:
+            raise UsageError(f'"{given}" is no release of Linux, which a kernel could be compared with')
         return find(given).name
     series = ".".join(version.split(".")[:2])
     for name in (f"ksm-{version}", f"ksm-{series}"):
@@ -127,7 +130,7 @@ def validate(
     where = _Where(files, nodes, frames)
     said: list[Any] | None = None if output is None else []  # a great deal, of many scenarios
     verdict = (
-        _of_trace(trace, where, chosen, parse_settings(settings), batches or 0, said)
+        _of_trace(trace, where, chosen, settings, batches or 0, said)
         if trace is not None
         else _of_scenarios(range(seed or 0, (seed or 0) + (scenarios or 100)), where, chosen, save, said)
     )
@@ -182,11 +185,13 @@ def _joined(said: "list[pl.DataFrame]") -> "pl.DataFrame":
 
 
 def _of_trace(
-    path: Path, where: _Where, design: str, settings: dict[str, int], batches: int, said: "list[pl.DataFrame] | None"
+    path: Path, where: _Where, design: str, given: tuple[str, ...], batches: int, said: "list[pl.DataFrame] | None"
 ) -> "Verdict":
+    from ksmbench.designs import find
     from ksmbench.trace.store import open_trace
     from ksmbench.validate.validating import Validation, from_trace
 
+    settings: dict[str, Any] = dict(parse_settings(given, find(design)))  # those of a release are integers
     scenario = from_trace(open_trace(path), settings, batches=batches)
     with progress_bar(scenario.name) as tell, where.plays(False, tell, scenario.trace) as play:
         validation = Validation(play, design, keep=None if said is None else said.append)

@@ -1,9 +1,10 @@
 """The designs: one file each, one line each here."""
 
 import difflib
+from collections.abc import Mapping
 
 from ksmbench.designs import ksm, none, oracle
-from ksmbench.designs.design import Design
+from ksmbench.designs.design import RELEASES, Design, Given, Value
 from ksmbench.errors import UsageError
 
 DESIGNS: dict[str, Design] = {design.name: design for design in (*ksm.all_designs(), none.DESIGN, oracle.DESIGN)}
@@ -35,25 +36,26 @@ def differences(one: str, other: str) -> list[str]:
 
 
 def _names() -> str:
-    kernels = [name for name in DESIGNS if name.startswith("ksm-")]
+    kernels = [name for name, design in DESIGNS.items() if design.family == RELEASES]
     others = [name for name in DESIGNS if name not in kernels]
     return f"ksm-X.Y of any release from {kernels[-1]} to {kernels[0]}, {', '.join(others)}"
 
 
-def complete_settings(design: Design, given: dict[str, int]) -> dict[str, int]:
-    """`given` with the defaults of `design`; an unknown name or a value out of range is an error that names others."""
+def complete_settings(design: Design, given: Mapping[str, Given]) -> dict[str, Value]:
+    """`given` with the defaults of `design`, words in one spelling; what comes out may go in again.
+
+    Raises `UsageError` for a setting that the design does not have and a value that it does not take.
+    """
     known = {setting.name: setting for setting in design.settings}
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             has = ", ".join(known) or "none"
             raise UsageError(f'design "{design.name}" has no setting "{name}"{hint} (its settings: {has})')
-        setting = known[name]
-        if isinstance(value, bool):
-            value = int(value)
-        if not isinstance(value, int) or not setting.minimum <= value <= setting.maximum:
-            raise UsageError(
-                f"{name}={value}: must be an integer from {setting.minimum} to {setting.maximum} ({setting.meaning})"
-            )
-    return {name: int(given.get(name, setting.default)) for name, setting in known.items()}
+    return {name: setting.canonical(given.get(name, setting.default)) for name, setting in known.items()}
+
+
+def encoded(design: Design, complete: Mapping[str, Value]) -> dict[str, int]:
+    """Complete settings as the design's `run` takes them: integers, words as their codes."""
+    return {setting.name: setting.code(complete[setting.name]) for setting in design.settings}

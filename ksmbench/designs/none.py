@@ -3,7 +3,7 @@
 Idea: memory as the events leave it, copy-on-write after forks included. Data structures: none of its own.
 """
 
-from ksmbench.designs.design import Design
+from ksmbench.designs.design import BOUNDS, Design
 from ksmbench.engine.drive import Progress, Record, Timing
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.still import replay_still
@@ -27,6 +27,7 @@ DESIGN = Design(
     name="none",
     summary="no merging: the memory that the processes use on their own",
     source="bound, nothing to cite",
+    family=BOUNDS,
     counters=("pages_anon", "frames", "frames_ksm", "cow_breaks", "cpu_ns"),
     run=run,
 )

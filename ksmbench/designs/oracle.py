@@ -5,7 +5,7 @@ left as it is. Where one frame is mapped by both kinds (after a fork), it may be
 Data structures: a count of entries per content, kept as the events go by. Work costs nothing and is not counted.
 """
 
-from ksmbench.designs.design import Design
+from ksmbench.designs.design import BOUNDS, Design
 from ksmbench.engine.drive import Progress, Record, Timing
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.still import replay_still
@@ -29,6 +29,7 @@ DESIGN = Design(
     name="oracle",
     summary="every duplicate of mergeable memory merged in the same instant, zero pages for nothing",
     source="bound, contract of `oracle` in this project",
+    family=BOUNDS,
     counters=("pages_anon", "frames", "frames_ksm"),
     run=run,
 )

@@ -79,7 +79,7 @@ def replay_batches(trace: Trace, design: str, settings: dict[str, int], *, n_bat
     """Every batch of a replay in which scanning takes no time, `n_batches` of them or up to the last event."""
     plan = make_plan(trace)
     chosen = designs.find(design)
-    complete = designs.complete_settings(chosen, settings)
+    complete = designs.encoded(chosen, designs.complete_settings(chosen, settings))
     until = plan.end_ns
     if n_batches:
         until = plan.start_ns + (n_batches - 1) * complete["sleep_millisecs"] * 1_000_000

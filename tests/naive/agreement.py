@@ -33,7 +33,8 @@ def _run(
         with_spaces=every_batch,
         profile=cost,
     )
-    record: Record = design.run(trace, plan, designs.complete_settings(design, settings), timing, check=True)
+    codes = designs.encoded(design, designs.complete_settings(design, settings))
+    record: Record = design.run(trace, plan, codes, timing, check=True)
     return record
 
 

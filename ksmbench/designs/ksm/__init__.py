@@ -21,7 +21,7 @@ from functools import partial
 
 import numpy as np
 
-from ksmbench.designs.design import Design
+from ksmbench.designs.design import RELEASES, Design
 from ksmbench.designs.ksm import state as at
 from ksmbench.designs.ksm.advisor import advise
 from ksmbench.designs.ksm.check import check_ksm
@@ -148,6 +148,7 @@ def make_design(release: str) -> Design | None:
         name=f"ksm-{release}",
         summary=f"Linux {release}'s KSM{' with its updates' if whole_series else ''}, {how}",
         source=f"Linux {release}{'.y' if whole_series else ''}, mm/ksm.c",
+        family=RELEASES,
         settings=settings_of(features),
         counters=counters_of(features),
         space_counters=space_counters_of(features),
@@ -162,7 +163,7 @@ def all_designs() -> list[Design]:
 
 def features_of(design: Design) -> Features | None:
     """The features of a design that is a release of Linux."""
-    return design.run.args[0] if isinstance(design.run, partial) else None
+    return design.run.args[0] if design.family == RELEASES and isinstance(design.run, partial) else None
 
 
 def release_of(name: str) -> str:
