@@ -86,12 +86,11 @@ def parse_design(text: str) -> Spec:
     name, *parts = (part.strip() for part in text.split(","))
     design = designs.find(name)
     given: dict[str, int | str] = {}
-    words = {setting.name for setting in design.settings if setting.choices}
     for key, value in _pairs(text, parts, design):
         if key in given:
             raise UsageError(f"--design {text}: {key} is set twice")
         try:
-            given[key] = value if key in words else int(value)
+            given[key] = value if key in design.worded else int(value)
         except ValueError:
             raise UsageError(f'--design {text}: {key} must be an integer, not "{value}"') from None
     complete = designs.complete_settings(design, given)

@@ -102,7 +102,7 @@ def test_a_wrong_word_is_one_sentence_with_the_words(given: dict[str, Any], mess
 
 
 def test_words_on_the_command_line() -> None:
-    assert parse_settings(("callbacks=fork,exit", "pages_to_scan=7"), MADE_UP) == {
+    assert parse_settings(("callbacks=fork,exit", "pages_to_scan=7"), MADE_UP.worded) == {
         "callbacks": "fork,exit",
         "pages_to_scan": 7,
     }

@@ -1,13 +1,12 @@
 """What the commands' options mean: settings, samples, sizes."""
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from ksmbench.errors import UsageError
 
 if TYPE_CHECKING:
     import click
-
-    from ksmbench.designs.design import Design
 
 # For shell completion, which must not wait for numba; a test compares them with DESIGNS.
 DESIGN_NAMES = (
@@ -55,16 +54,15 @@ def complete_designs(context: "click.Context", parameter: "click.Parameter", inc
     return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
 
 
-def parse_settings(given: tuple[str, ...], design: "Design") -> dict[str, int | str]:
-    """The values of NAME=VALUE texts for `design`; a name given twice keeps its last value."""
-    words = {setting.name for setting in design.settings if setting.choices}
+def parse_settings(given: tuple[str, ...], worded: Container[str] = ()) -> dict[str, int | str]:
+    """The integers of NAME=VALUE texts, and the texts of what is `worded`; a name given twice keeps its last value."""
     settings: dict[str, int | str] = {}
     for text in given:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
             raise UsageError(f'--set "{text}": write NAME=VALUE, as in pages_to_scan=1000')
         try:
-            settings[name] = value if name in words else int(value)
+            settings[name] = value if name in worded else int(value)
         except ValueError:
             raise UsageError(f'--set "{text}": write NAME=VALUE with an integer, as in pages_to_scan=1000') from None
     return settings

@@ -72,7 +72,7 @@ def replay(
 
     refuse_existing((output, spaces), force)
     chosen = find(design)
-    given: dict[str, Any] = dict(complete_settings(chosen, parse_settings(settings, chosen)))
+    given: dict[str, Any] = dict(complete_settings(chosen, parse_settings(settings, chosen.worded)))
     with progress_bar(design) as tell:
         result = run(
             trace,

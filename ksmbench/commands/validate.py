@@ -187,11 +187,10 @@ def _joined(said: "list[pl.DataFrame]") -> "pl.DataFrame":
 def _of_trace(
     path: Path, where: _Where, design: str, given: tuple[str, ...], batches: int, said: "list[pl.DataFrame] | None"
 ) -> "Verdict":
-    from ksmbench.designs import find
     from ksmbench.trace.store import open_trace
     from ksmbench.validate.validating import Validation, from_trace
 
-    settings: dict[str, Any] = dict(parse_settings(given, find(design)))  # those of a release are integers
+    settings: dict[str, Any] = dict(parse_settings(given))
     scenario = from_trace(open_trace(path), settings, batches=batches)
     with progress_bar(scenario.name) as tell, where.plays(False, tell, scenario.trace) as play:
         validation = Validation(play, design, keep=None if said is None else said.append)

@@ -101,3 +101,8 @@ class Design:
     counters: tuple[str, ...] = ()  # columns of `samples` that it has; see `ksmbench.engine.counters` for the others
     space_counters: tuple[str, ...] = ()  # the same of `spaces`
     run: Callable[..., Any] = field(repr=False, default=lambda: None)
+
+    @property
+    def worded(self) -> frozenset[str]:
+        """The settings that take words."""
+        return frozenset(setting.name for setting in self.settings if setting.choices)
