@@ -52,12 +52,14 @@ REUSES_IN_PLACE = N_COUNTERS + 27  # 1: a write to a merged frame that nothing e
 SPLIT_KEEPS_ZEROES = N_COUNTERS + 28  # 1: zero-filled parts of a split huge frame stay frames
 NO_HUGE = N_COUNTERS + 29  # 1: no huge frames, small ones in their place
 ZERO_UNTOLD = N_COUNTERS + 30  # 1: the zero page that a merge maps is like any other
+MOVE_KEEPS_MERGED = N_COUNTERS + 31  # 1: mremap carries merged frames along
+UNMERGE_KEEPS_MERGED = N_COUNTERS + 32  # 1: MADV_UNMERGEABLE unshares nothing
 # what a design's record says besides the counters
-PEAK_FRAMES = N_COUNTERS + 31  # the most frames that were in use at one moment
-LONGEST_DELAY_NS = N_COUNTERS + 32  # from an exit until the memory was free
-COPIES_AT_EXIT = N_COUNTERS + 33  # frames copied as the sharing of exited processes was broken
-COPIES_AT_STOP = N_COUNTERS + 34  # the same as a store to run broke it
-DESIGN_SCALARS = N_COUNTERS + 35  # a design's own begin here
+PEAK_FRAMES = N_COUNTERS + 33  # the most frames that were in use at one moment
+LONGEST_DELAY_NS = N_COUNTERS + 34  # from an exit until the memory was free
+COPIES_AT_EXIT = N_COUNTERS + 35  # frames copied as the sharing of exited processes was broken
+COPIES_AT_STOP = N_COUNTERS + 36  # the same as a store to run broke it
+DESIGN_SCALARS = N_COUNTERS + 37  # a design's own begin here
 N_SCALARS = DESIGN_SCALARS + 64
 
 # Columns, by number.
@@ -118,10 +120,10 @@ BEFORE = 47  # int64 [N_COUNTERS] the counters before a batch
 SETTLED = 48  # int64 [4] pages_shared, pages_sharing, ksm_zero_pages, frames at the last full scan
 SAMPLE_ROWS = 49  # int64 [capacity * (1 + N_SAMPLED)]
 SPACE_ROWS = 50  # int64 [capacity * N_SPACE_COLUMNS]
-# what designs lose sight of; no rows where nothing is tracked
-LOST = 51  # uint8 [n_entries] why no structure of the design knows that it maps a merged frame, 0: one does
+# what the designs of 2009 count; no rows elsewhere
+LOST = 51  # uint8 [n_entries] why nothing tracks the merged frame here, 0: not so (review.lost)
 DEAD_MAPS = 52  # int32 [n_frames] entries of exited mms that map it
-HELD = 53  # uint8 [n_mms] 1: has exited, but its memory is held
+HELD = 53  # uint8 [n_mms] 1: an exit leaves its memory, as the design holds a reference
 DESIGN_COLUMNS = 54  # a design's own begin here
 N_COLUMNS = DESIGN_COLUMNS + 40
 N_VECTOR = N_SCALARS + 2 * N_COLUMNS

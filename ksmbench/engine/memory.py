@@ -15,8 +15,10 @@ import numpy as np
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
+    ALIVE,
     BASE,
     CONTENT,
+    DEAD_MAPS,
     DISTINCT,
     END,
     FLAGS,
@@ -25,6 +27,8 @@ from ksmbench.engine.machine import (
     FRAME,
     FREE,
     FREE_TOP,
+    HELD,
+    LOST,
     MAPCOUNT,
     MERGEABLE_ENTRIES,
     MIXED,
@@ -101,6 +105,14 @@ def add_memory(machine: Machine, n_entries: int, n_mms: int, n_folios: int, n_co
     for column in (REFS, MIXED):
         machine[column] = np.zeros(n_contents, np.int32)
     machine[PLAIN] = np.zeros(n_frames if n_contents else 0, np.int32)
+    add_tracking(machine, 0, 0)
+
+
+def add_tracking(machine: Machine, n_entries: int, n_mms: int) -> None:
+    """What the designs of 2009 lose track of or hold on to; no rows for designs that do not ask."""
+    machine[LOST] = np.zeros(n_entries, np.uint8)
+    machine[DEAD_MAPS] = np.zeros(n_entries + 2 if n_entries else 0, np.int32)
+    machine[HELD] = np.zeros(n_mms, np.uint8)
 
 
 @part
@@ -153,6 +165,8 @@ def new_frame(m: Vector, content: Integer, numa: Integer) -> Integer:
 def map_frame(m: Vector, e: Integer, f: Integer) -> None:
     """Let the absent entry `e` map frame `f`."""
     count_frame(m, f, _OUT)
+    if len(i32(m, DEAD_MAPS)) > 0 and 0 < i32(m, MAPCOUNT)[f] == i32(m, DEAD_MAPS)[f]:
+        m[Counter.DEAD_PAGES] -= 1
     i32(m, FRAME)[e] = f
     i32(m, MAPCOUNT)[f] += 1
     m[Counter.PAGES_ANON] += 1
@@ -164,6 +178,43 @@ def map_frame(m: Vector, e: Integer, f: Integer) -> None:
     elif len(i32(m, PLAIN)) > 0:
         i32(m, PLAIN)[f] += 1
     count_frame(m, f, _IN)
+
+
+@part
+def note_dead_map(m: Vector, f: Integer) -> None:
+    """One of the entries that map frame `f` is now an exited mm's."""
+    i32(m, DEAD_MAPS)[f] += 1
+    if i32(m, DEAD_MAPS)[f] == i32(m, MAPCOUNT)[f]:
+        m[Counter.DEAD_PAGES] += 1
+
+
+@part
+def set_lost(m: Vector, e: Integer, cause: Integer) -> None:
+    """Note why nothing tracks the merged frame at `e`; 0: something does, or it is not merged."""
+    lost = u8(m, LOST)
+    before = lost[e]
+    if before:
+        m[Counter.LOST_PTES] -= 1
+        m[Counter.LOST_PTES + before] -= 1
+    lost[e] = cause
+    if cause:
+        m[Counter.LOST_PTES] += 1
+        m[Counter.LOST_PTES + cause] += 1
+
+
+@part
+def _untrack(m: Vector, mm: Integer, e: Integer, f: Integer) -> None:
+    # Before entry `e` stops mapping frame `f`.
+    if u8(m, LOST)[e]:
+        set_lost(m, e, _ZERO)
+    n, dead = i32(m, MAPCOUNT)[f], i32(m, DEAD_MAPS)[f]
+    if n == dead:
+        m[Counter.DEAD_PAGES] -= 1
+    if not u8(m, ALIVE)[mm]:
+        dead -= 1
+        i32(m, DEAD_MAPS)[f] = dead
+    if n > 1 and n - 1 == dead:
+        m[Counter.DEAD_PAGES] += 1
 
 
 @part
@@ -179,6 +230,8 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
         i64(m, ZERO_PAGES)[mm] -= 1
         return
     count_frame(m, f, _OUT)
+    if len(u8(m, LOST)) > 0:
+        _untrack(m, mm, e, f)
     i32(m, MAPCOUNT)[f] -= 1
     if len(i32(m, PLAIN)) > 0 and not u8(m, FLAGS)[e] & MERGEABLE:
         i32(m, PLAIN)[f] -= 1

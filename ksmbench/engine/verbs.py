@@ -17,9 +17,11 @@ from ksmbench.engine.machine import (
     FRAME,
     GAP_FIRST,
     GAPS,
+    HELD,
     KIND,
     LAST,
     MERGE_ANY,
+    MOVE_KEEPS_MERGED,
     NODE,
     NUMA,
     PAGE,
@@ -27,6 +29,7 @@ from ksmbench.engine.machine import (
     PAIRS,
     TARGET_FIRST,
     TARGET_LAST,
+    UNMERGE_KEEPS_MERGED,
     VALUE,
     ZERO_PAGES,
     Vector,
@@ -50,6 +53,7 @@ from ksmbench.engine.memory import (
     break_entry,
     make_folio,
     map_frame,
+    note_dead_map,
     set_mergeable,
     touch_entry,
     unmap_entry,
@@ -64,6 +68,7 @@ ASKED = 1  # the mm wants to be scanned
 FORKED = 2  # `value` is the child
 EXITED = 4
 EXECED = 8  # exited, and `value` is the mm that goes on
+MOVED = 16
 
 
 @part
@@ -100,7 +105,8 @@ def _ask(m: Vector, mm: Integer, first: Integer, last: Integer) -> Integer:
 def _unmerge(m: Vector, mm: Integer, first: Integer, last: Integer) -> None:
     for e in range(first, last):
         if u8(m, FLAGS)[e] & MERGEABLE:
-            break_entry(m, mm, e)
+            if not m[UNMERGE_KEEPS_MERGED]:
+                break_entry(m, mm, e)
             set_mergeable(m, mm, e, OFF)
 
 
@@ -148,16 +154,16 @@ def _inherit(m: Vector, mm: Integer, source: Integer, first: Integer, n: Integer
 
 
 @part
-def _move(m: Vector, mm: Integer, i: Integer) -> None:
+def _move(m: Vector, mm: Integer, i: Integer) -> Integer:
     # mremap: what is merged in mergeable mappings is unshared first (8.8). A frame that became KSM's by a fork's other
     # side travels where the mapping is not mergeable, as the running kernel showed.
     first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
     if i64(m, TARGET_FIRST)[i] < last and first < i64(m, TARGET_LAST)[i]:
-        return  # mremap refuses overlapping ranges
+        return NOTHING  # mremap refuses overlapping ranges
     if not _any_mapped(m, first, last):
-        return
+        return NOTHING
     for e in range(first, last):
-        if u8(m, FLAGS)[e] & MERGEABLE:
+        if u8(m, FLAGS)[e] & MERGEABLE and not m[MOVE_KEEPS_MERGED]:
             break_entry(m, mm, e)
     _unmap(m, mm, i64(m, TARGET_FIRST)[i], i64(m, TARGET_LAST)[i])
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
@@ -175,6 +181,7 @@ def _move(m: Vector, mm: Integer, i: Integer) -> None:
     for row in range(i64(m, GAP_FIRST)[i], i64(m, GAP_FIRST)[i + 1]):
         _inherit(m, mm, i64(m, GAPS)[3 * row], i64(m, GAPS)[3 * row + 1], i64(m, GAPS)[3 * row + 2])
     _unmap(m, mm, first, last)
+    return MOVED
 
 
 @part
@@ -237,8 +244,21 @@ def _huge(m: Vector, mm: Integer, first: Integer, last: Integer, page: Integer, 
 
 
 @part
-def _drop_all(m: Vector, mm: Integer) -> None:
+def free_mm(m: Vector, mm: Integer) -> None:
+    """Unmap everything that `mm` has."""
     _unmap(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
+
+
+@part
+def _exit(m: Vector, mm: Integer) -> None:
+    # Memory goes with the last reference: the process's own, but for designs that hold one.
+    if len(u8(m, HELD)) > 0 and u8(m, HELD)[mm]:
+        u8(m, ALIVE)[mm] = 0
+        for e in range(i64(m, BASE)[mm], i64(m, END)[mm]):
+            if i32(m, FRAME)[e] >= 0:
+                note_dead_map(m, i32(m, FRAME)[e])
+        return
+    free_mm(m, mm)
     u8(m, ALIVE)[mm] = 0
 
 
@@ -281,7 +301,7 @@ def apply(m: Vector, i: Integer) -> Integer:
     elif kind == Kind.MADVISE:
         return _madvise(m, mm, first, last, value)
     elif kind == Kind.MOVE:
-        _move(m, mm, i)
+        return _move(m, mm, i)
     elif kind == Kind.FORK:
         _fork(m, mm, value, i)
         return FORKED
@@ -299,11 +319,11 @@ def apply(m: Vector, i: Integer) -> Integer:
     elif kind == Kind.PRCTL:
         return _prctl(m, mm, value)
     elif kind == Kind.EXIT:
-        _drop_all(m, mm)
+        _exit(m, mm)
         return EXITED
     elif kind == Kind.EXEC:
         u8(m, ALIVE)[value] = 1
         u8(m, MERGE_ANY)[value] = u8(m, MERGE_ANY)[mm]
-        _drop_all(m, mm)
+        _exit(m, mm)
         return EXECED
     return NOTHING

@@ -44,9 +44,6 @@ from ksmbench.engine.machine import (
     MERGEABLE_ENTRIES,
     NAME,
     NOW,
-    SETTLED,
-    SETTLED_SAME,
-    SETTLED_SCANS,
     SETTLING,
     SPACE,
     SPACE_MM,
@@ -61,15 +58,13 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.samples import DONE, FULL, GROW, PAUSE, is_full, take_sample, take_space
+from ksmbench.engine.settling import has_settled
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, apply
 from ksmbench.trace.schema import Kind
 
 PAUSE_AFTER = 500_000  # units of work (pages looked at, events) between two moments for Python
 
 ADVISE = 10  # what the loop returns, besides those of samples: a full scan has ended, and the advisor is on
-
-MIN_EQUAL_SCANS = 10
-MAX_SCANS = 1000
 
 
 @part
@@ -132,25 +127,6 @@ def _sample(m: Vector) -> None:
 
 
 @part
-def _has_settled(m: Vector) -> Integer:
-    # After a batch that ended a full scan.
-    m[SETTLED_SCANS] += 1
-    settled = i64(m, SETTLED)
-    same = (
-        settled[0] == m[Counter.PAGES_SHARED]
-        and settled[1] == m[Counter.PAGES_SHARING]
-        and settled[2] == m[Counter.KSM_ZERO_PAGES]
-        and settled[3] == m[Counter.FRAMES]
-    )
-    settled[0] = m[Counter.PAGES_SHARED]
-    settled[1] = m[Counter.PAGES_SHARING]
-    settled[2] = m[Counter.KSM_ZERO_PAGES]
-    settled[3] = m[Counter.FRAMES]
-    m[SETTLED_SAME] = m[SETTLED_SAME] + 1 if same else 1
-    return m[SETTLED_SAME] >= MIN_EQUAL_SCANS or m[SETTLED_SCANS] >= MAX_SCANS
-
-
-@part
 def _has_room(m: Vector) -> Integer:
     # A processed page makes at most a node and a chain.
     room = len(i32(m, NODE_FRAME)) - m[NEXT_NODE] + m[NODE_FREE_TOP]
@@ -185,7 +161,7 @@ def replay_loop(vector: Vector) -> Integer:
             miscount(m, before[Counter.PAGES_SCANNED], whole)
             if m[EVERY_BATCH]:
                 _sample(m)
-            if m[SETTLING] and m[Counter.FULL_SCANS] != before[Counter.FULL_SCANS] and _has_settled(m):
+            if m[SETTLING] and m[Counter.FULL_SCANS] != before[Counter.FULL_SCANS] and has_settled(m):
                 m[UNTIL] = m[NOW]
                 take_sample(m)
                 return DONE

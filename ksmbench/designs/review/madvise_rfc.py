@@ -1,0 +1,453 @@
+"""The madvise RFC of 14 May 2009: MADV_SHAREABLE, the global mmlist, and no callback anywhere.
+
+Idea: leave mm alone. madvise marks mappings and puts the mm on mmlist, which swapoff has already; ksmd walks that list.
+It takes a reference on every mm it works on, so nothing can vanish under it, and finds out by itself, up to two passes
+later, who has exited. What forks, mremap and munmap do it does not learn. `callbacks` adds them one by one, so that
+what each is worth can be measured alone.
+
+Data structures: mmlist with the cursor, a slot with items per mm, elements found through addresses, the unstable tree.
+
+Source: Izik Eidus, "[PATCH 0/4] RFC - ksm api change into madvise", linux-mm, 14 May 2009, as told in
+`ksm-semantics.md` 10 (b); rule by rule in `docs/designs-2009.md` 3.
+"""
+
+import numpy as np
+
+from ksmbench.designs.design import Design, Setting
+from ksmbench.designs.review.holding import (
+    break_and_free,
+    free_all_items,
+    free_held,
+    free_items,
+    join_family,
+    leave_family,
+    lose_pairs,
+)
+from ksmbench.designs.review.looping import STOP, finish_batch, next_action
+from ksmbench.designs.review.places import go_to, is_empty, link_before, retire, unlink
+from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, SLEEP_SETTING, WRPROTECT_SETTING, Parts, bind
+from ksmbench.designs.review.scanning import scan_place
+from ksmbench.designs.review.state import (
+    BY_FORK,
+    BY_MOVE,
+    CALLBACKS,
+    CURSOR,
+    EXIT_NS,
+    FLAGGED,
+    HEAD,
+    ITEM_ELEMENT,
+    ITEM_NEXT,
+    ITEM_PREV,
+    ITEM_STATE,
+    CHECKSUMMED,
+    ELEMENT_HEAD,
+    EXISTS,
+    LISTED,
+    MAX_KERNEL_PAGES,
+    MERGE_ALL,
+    MERGE_PID,
+    MERGE_PID_STORE,
+    OLDCHECKSUM,
+    OUTSIDE,
+    PAGES_TO_SCAN,
+    PLACE_MM,
+    PLACE_NEXT,
+    RUN,
+    SELECTED,
+    SETTING_OF,
+    SLEEP,
+    SLEEP_MILLISECS,
+    SLOT,
+    SLOT_ITEMS,
+    STABLE,
+    TOUCHED,
+    TRACKED,
+    UNMERGE_PID_STORE,
+    UNSTABLE,
+)
+from ksmbench.designs.review.tree import (
+    append,
+    detach,
+    drop_unstable_tree,
+    free_item,
+    is_merged,
+    lose,
+    make_item,
+    make_outside,
+)
+from ksmbench.engine.clock import DO_BATCH, DO_EVENT
+from ksmbench.engine.columns import pinned
+from ksmbench.engine.counters import Counter
+from ksmbench.engine.jit import Integer, kernel
+from ksmbench.engine.machine import (
+    ACTOR,
+    ALIVE,
+    ASKS,
+    BASE,
+    END,
+    EVENT,
+    FIRST,
+    FLAGS,
+    FRAME,
+    HELD,
+    IGNORE_TUNE,
+    KIND,
+    LAST,
+    MERGEABLE_ENTRIES,
+    MOVE_KEEPS_MERGED,
+    NAME,
+    NOW,
+    PAIR_FIRST,
+    PAIRS,
+    REFUSED,
+    SPACE,
+    SPACE_MM,
+    TARGET_FIRST,
+    TARGET_LAST,
+    UNMERGE_KEEPS_MERGED,
+    VALUE,
+    Vector,
+    i32,
+    i64,
+    u8,
+    u32,
+)
+from ksmbench.engine.memory import MAPPED, MERGEABLE
+from ksmbench.engine.parts import part
+from ksmbench.engine.samples import DONE
+from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, MOVED, apply
+from ksmbench.trace.schema import Advice, Kind
+
+CALLBACK_NAMES = ("fork", "exit", "mremap", "munmap")
+_FORK, _EXIT, _MREMAP, _MUNMAP = 1, 2, 4, 8
+_HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS
+_STOPPED, _RUNNING = np.int64(1), np.int64(0)
+_UNSIGNED_MAX = (1 << 32) - 1
+
+
+@part
+def _list(m: Vector, mm: Integer) -> None:
+    # At the head of mmlist.
+    if not u8(m, LISTED)[mm + 1]:
+        link_before(m, mm + 1, i32(m, PLACE_NEXT)[HEAD])
+
+
+@part
+def _ask(m: Vector, mm: Integer) -> None:
+    u8(m, FLAGGED)[mm] = 1
+    _list(m, mm)
+
+
+@part
+def _serve_merge_pid(m: Vector) -> None:
+    # The setting merge_pid, as soon as the space lives.
+    if m[MERGE_PID] >= 0:
+        mm = i64(m, SPACE_MM)[m[MERGE_PID]]
+        if u8(m, ALIVE)[mm]:
+            u8(m, MERGE_ALL)[mm] = 1
+            _list(m, mm)
+            m[MERGE_PID] = -1
+
+
+@part
+def _make_slot(m: Vector, mm: Integer) -> None:
+    u8(m, SLOT)[mm] = 1
+    u8(m, HELD)[mm] = not m[CALLBACKS] & _EXIT
+
+
+@part
+def _release(m: Vector, mm: Integer, stopped: Integer) -> None:
+    # The slot goes, and with it the memory of an mm that has exited.
+    break_and_free(m, mm, i64(m, BASE)[mm], i64(m, END)[mm], stopped)
+    u8(m, SLOT)[mm] = u8(m, TOUCHED)[mm] = u8(m, HELD)[mm] = 0
+    if not u8(m, ALIVE)[mm]:
+        free_held(m, mm)
+        unlink(m, mm + 1)
+
+
+@part
+def _release_all(m: Vector) -> None:
+    # A store of 0 to run: whatever was merged is thrown away.
+    place = i32(m, PLACE_NEXT)[HEAD]
+    while place != HEAD:
+        following = i32(m, PLACE_NEXT)[place]
+        mm = i32(m, PLACE_MM)[place]
+        if u8(m, SLOT)[mm]:
+            _release(m, mm, _STOPPED)
+        place = following
+    drop_unstable_tree(m)
+    go_to(m, HEAD)
+
+
+@part
+def _begin_pass(m: Vector) -> None:
+    place = i32(m, PLACE_NEXT)[HEAD]
+    while place != HEAD:
+        following = i32(m, PLACE_NEXT)[place]
+        mm = i32(m, PLACE_MM)[place]
+        if u8(m, SLOT)[mm]:
+            if u8(m, TOUCHED)[mm]:
+                u8(m, TOUCHED)[mm] = 0
+            else:
+                _release(m, mm, _RUNNING)
+        place = following
+    drop_unstable_tree(m)
+    go_to(m, i32(m, PLACE_NEXT)[HEAD])
+
+
+@part
+def _select(m: Vector, mm: Integer) -> Integer:
+    # At the beginning of `mm`: whether its addresses are scanned; -1 where the batch ends.
+    if not u8(m, ALIVE)[mm]:
+        m[Counter.STEPS_DEAD] += 1
+        return 0
+    if not u8(m, FLAGGED)[mm] and not u8(m, MERGE_ALL)[mm]:
+        m[Counter.STEPS_IDLE] += 1
+        return 0
+    fresh = not u8(m, SLOT)[mm]
+    if fresh:
+        _make_slot(m, mm)
+    u8(m, TOUCHED)[mm] = 1
+    if i64(m, MERGEABLE_ENTRIES)[mm] == 0 and not (u8(m, MERGE_ALL)[mm] and _has_private(m, mm)):
+        u8(m, FLAGGED)[mm] = 0
+        m[Counter.STEPS_IDLE] += 1
+        return -1 if fresh else 0
+    return 1
+
+
+@part
+def _has_private(m: Vector, mm: Integer) -> Integer:
+    for e in range(i64(m, BASE)[mm], i64(m, END)[mm]):
+        if u8(m, FLAGS)[e] & MAPPED:
+            return True
+    return False
+
+
+@part
+def _batch(m: Vector) -> None:
+    budget = m[PAGES_TO_SCAN]
+    while budget > 0:
+        if m[CURSOR] == HEAD:
+            _begin_pass(m)
+            if is_empty(m):
+                return
+        mm = i32(m, PLACE_MM)[m[CURSOR]]
+        ends = False
+        if not m[SELECTED]:
+            m[SELECTED] = _select(m, mm)
+            if m[SELECTED] < 0:
+                ends = True
+                m[SELECTED] = 0
+        if m[SELECTED]:
+            budget = scan_place(m, mm, budget)
+            if budget == 0:
+                return
+        go_to(m, i32(m, PLACE_NEXT)[m[CURSOR]])
+        if m[CURSOR] == HEAD:
+            m[Counter.FULL_SCANS] += 1
+            return
+        if ends:
+            return
+
+
+@part
+def _fork_callback(m: Vector, i: Integer, child: Integer) -> None:
+    # The child is listed, and what the parent's items track in it gets items too.
+    if not u8(m, FLAGGED)[child]:
+        return
+    _list(m, child)
+    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
+        for k in range(i64(m, PAIRS)[3 * row + 2]):
+            here = i64(m, PAIRS)[3 * row] + k
+            there = i64(m, PAIRS)[3 * row + 1] + k
+            state = u8(m, ITEM_STATE)[here]
+            if not state & TRACKED or not is_merged(m, there):
+                continue
+            if not u8(m, SLOT)[child]:
+                _make_slot(m, child)
+                u8(m, TOUCHED)[child] = 1
+            make_item(m, child, there)
+            if state & STABLE:
+                append(m, there, i32(m, ITEM_ELEMENT)[here])
+            else:
+                make_outside(m, there)
+
+
+@part
+def _travel(m: Vector, mm: Integer, here: Integer, there: Integer) -> None:
+    # The item at `here` becomes that of `there`.
+    free_item(m, mm, there)
+    if u8(m, ITEM_STATE)[here] & UNSTABLE:
+        detach(m, here)
+    state = u8(m, ITEM_STATE)[here]
+    u8(m, ITEM_STATE)[there] = state
+    u8(m, ITEM_STATE)[here] = 0
+    u32(m, OLDCHECKSUM)[there] = u32(m, OLDCHECKSUM)[here]
+    if state & STABLE:
+        n = i32(m, ITEM_ELEMENT)[here]
+        before, after = i32(m, ITEM_PREV)[here], i32(m, ITEM_NEXT)[here]
+        i32(m, ITEM_ELEMENT)[there] = n
+        i32(m, ITEM_PREV)[there] = before
+        i32(m, ITEM_NEXT)[there] = after
+        if before >= 0:
+            i32(m, ITEM_NEXT)[before] = there
+        else:
+            i32(m, ELEMENT_HEAD)[n] = there
+        if after >= 0:
+            i32(m, ITEM_PREV)[after] = there
+
+
+@part
+def _mremap_callback(m: Vector, mm: Integer, i: Integer) -> None:
+    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
+        for k in range(i64(m, PAIRS)[3 * row + 2]):
+            here = i64(m, PAIRS)[3 * row] + k
+            there = i64(m, PAIRS)[3 * row + 1] + k
+            if u8(m, ITEM_STATE)[here] & EXISTS and i32(m, FRAME)[there] >= 0:
+                _travel(m, mm, here, there)
+
+
+@part
+def _moved(m: Vector, mm: Integer, i: Integer) -> None:
+    if m[CALLBACKS] & _MUNMAP:
+        free_items(m, mm, i64(m, TARGET_FIRST)[i], i64(m, TARGET_LAST)[i])
+    if m[CALLBACKS] & _MREMAP:
+        _mremap_callback(m, mm, i)
+    if m[CALLBACKS] & _MUNMAP:
+        free_items(m, mm, i64(m, FIRST)[i], i64(m, LAST)[i])
+    lose_pairs(m, i, _THERE, BY_MOVE)
+
+
+@part
+def _gone(m: Vector, mm: Integer) -> None:
+    # Its process exited or execs something else.
+    if u8(m, HELD)[mm]:
+        i64(m, EXIT_NS)[mm] = m[NOW]
+        return
+    leave_family(m, mm)
+    free_all_items(m, mm)
+    u8(m, SLOT)[mm] = 0
+    if u8(m, LISTED)[mm + 1]:
+        retire(m, mm + 1)
+
+
+@part
+def _any_mergeable(m: Vector, first: Integer, last: Integer) -> Integer:
+    for e in range(first, last):
+        if u8(m, FLAGS)[e] & MERGEABLE:
+            return True
+    return False
+
+
+@part
+def _event(m: Vector, i: Integer) -> None:
+    mm, kind, value = i32(m, ACTOR)[i], u8(m, KIND)[i], i64(m, VALUE)[i]
+    if kind == Kind.TUNE:
+        if not m[IGNORE_TUNE]:
+            _store(m, i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1, value)
+        return
+    if kind == Kind.PRCTL:
+        return
+    first, last = i64(m, FIRST)[i], i64(m, LAST)[i]
+    told = apply(m, i)
+    if told & FORKED:
+        join_family(m, value, mm)
+        u8(m, FLAGGED)[value] = u8(m, FLAGGED)[mm]
+        if m[CALLBACKS] & _FORK:
+            _fork_callback(m, i, value)
+        if u8(m, ASKS)[value] and i64(m, MERGEABLE_ENTRIES)[value] > 0:
+            _ask(m, value)
+        lose_pairs(m, i, _THERE, BY_FORK)
+    elif told & (EXITED | EXECED):
+        if told & EXECED:
+            i64(m, SPACE_MM)[i32(m, SPACE)[mm]] = value
+        _gone(m, mm)
+    elif told & MOVED:
+        _moved(m, mm, i)
+    elif kind == Kind.SHARE:
+        lose_pairs(m, i, _HERE, BY_FORK)
+    elif told & ASKED or (kind == Kind.MADVISE and value == Advice.MERGEABLE and _any_mergeable(m, first, last)):
+        _ask(m, mm)
+    if m[CALLBACKS] & _MUNMAP:
+        if kind == Kind.UNMAP or kind == Kind.MAP or (kind == Kind.MADVISE and value == Advice.DONTNEED):
+            free_items(m, mm, first, last)
+
+
+@part
+def _store(m: Vector, setting: Integer, value: Integer) -> None:
+    ok = value >= 0
+    if ok and setting == RUN:
+        ok = value <= 1
+        if ok and value != m[RUN]:
+            m[RUN] = value
+            if value == 0:
+                _release_all(m)
+    elif ok and (setting == PAGES_TO_SCAN or setting == SLEEP_MILLISECS or setting == SLEEP):
+        ok = value <= _UNSIGNED_MAX
+        if ok:
+            m[setting] = value
+    elif ok and setting == MAX_KERNEL_PAGES:
+        m[setting] = value
+    elif ok and (setting == MERGE_PID_STORE or setting == UNMERGE_PID_STORE):
+        ok = value < len(i64(m, SPACE_MM))
+        mm = i64(m, SPACE_MM)[value] if ok else 0
+        ok = ok and u8(m, ALIVE)[mm] and (setting == MERGE_PID_STORE or u8(m, MERGE_ALL)[mm])
+        if ok:
+            u8(m, MERGE_ALL)[mm] = setting == MERGE_PID_STORE
+            if setting == MERGE_PID_STORE:
+                _list(m, mm)
+    else:
+        ok = False
+    if not ok:
+        m[REFUSED] += 1
+
+
+@kernel
+def loop_rfc(vector: Vector) -> Integer:
+    """Go on with the replay until Python has to act."""
+    m = pinned(vector)
+    _serve_merge_pid(m)
+    while True:
+        todo = next_action(m, m[RUN] == 1 and not is_empty(m))
+        if todo == DO_EVENT:
+            _event(m, m[EVENT] - 1)
+            _serve_merge_pid(m)
+        elif todo == DO_BATCH:
+            _batch(m)
+            if finish_batch(m):
+                return DONE
+        else:
+            return todo - STOP
+
+
+def _note_settings(settings: dict[str, int]) -> dict[int, int]:
+    return {CALLBACKS: settings["callbacks"], MERGE_PID: settings["merge_pid"]}
+
+
+DESIGN = Design(
+    name="madvise-rfc-2009",
+    summary="MADV_SHAREABLE on the global mmlist with a reference on every mm, and no callbacks but those of `callbacks`",
+    source='Izik Eidus, "[PATCH 0/4] RFC - ksm api change into madvise", 14 May 2009',
+    settings=(
+        Setting("run", 1, 0, 1, "0 stops ksmd and unshares everything that it merged, 1 runs it"),
+        *COMMON_SETTINGS,
+        SLEEP_SETTING,
+        WRPROTECT_SETTING,
+        Setting(
+            "callbacks", "none", 0, 15, "hooks that the mail asks for", choices=CALLBACK_NAMES, many=True
+        ),
+        Setting("merge_pid", -1, -1, (1 << 31) - 1, "a space to merge though it never asked, by its row in the trace"),
+    ),
+    counters=COUNTERS,
+    run=bind(
+        Parts(
+            loop=loop_rfc,
+            name="madvise_rfc.loop_rfc",
+            scalars={
+                "WAITS": 1,
+                "BILLS_ABSENT": 1,
+            },
+            holds=True,
+        )
+    ),
+)
