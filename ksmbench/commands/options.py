@@ -43,6 +43,10 @@ DESIGN_NAMES = (
     "ksm-3.9",
     "ksm-2.6.38",
     "ksm-2.6.33",
+    "ksm-2.6.32",
+    "ksm-rollup-2009",
+    "madvise-rfc-2009",
+    "devksm-2009",
     "none",
     "oracle",
 )

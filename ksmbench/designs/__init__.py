@@ -3,11 +3,13 @@
 import difflib
 from collections.abc import Mapping
 
-from ksmbench.designs import ksm, none, oracle
+from ksmbench.designs import ksm, none, oracle, review
 from ksmbench.designs.design import RELEASES, Design, Given, Value
 from ksmbench.errors import UsageError
 
-DESIGNS: dict[str, Design] = {design.name: design for design in (*ksm.all_designs(), none.DESIGN, oracle.DESIGN)}
+DESIGNS: dict[str, Design] = {
+    design.name: design for design in (*ksm.all_designs(), *review.DESIGNS, none.DESIGN, oracle.DESIGN)
+}
 DEFAULT = "ksm-6.18"
 
 

@@ -53,6 +53,14 @@ class Plan:
     needed_bytes: int  # of a replay, without its samples
     start_ns: int
     end_ns: int
+    intervals: list[npt.NDArray[np.int64]]  # of each mm: [n, 2] the pages that have entries, ascending
+
+    def pages(self) -> npt.NDArray[np.int64]:
+        """The page number of every entry, int64 [n_entries]."""
+        rows = np.concatenate(self.intervals) if self.intervals else np.zeros((0, 2), np.int64)
+        lengths = rows[:, 1] - rows[:, 0]
+        result: npt.NDArray[np.int64] = np.repeat(rows[:, 0] - (np.cumsum(lengths) - lengths), lengths)
+        return result + np.arange(len(result))
 
     @property
     def is_snapshot(self) -> bool:
@@ -182,4 +190,5 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
         needed_bytes=needed,
         start_ns=int(events.time_ns[0]) if len(mm) else 0,
         end_ns=int(events.time_ns[-1]) if len(mm) else 0,
+        intervals=universe.parts,
     )

@@ -39,6 +39,7 @@ class Universe:
     `gap_first[i] .. gap_first[i + 1]`.
     """
 
+    parts: list[Intervals]  # of each space
     size: npt.NDArray[np.int64]  # [n_spaces] entries
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
@@ -247,6 +248,7 @@ def find_universe(events: Events, n_spaces: int) -> Universe:
         _locate(starts, ends, ranks, pointer, events.space, target, events.n_pages, target_first, target_last)
     pair_first, pairs, gap_first, gaps = _all_runs(events, held)
     return Universe(
+        parts=own,
         size=sizes,
         first=first,
         last=last,

@@ -1,4 +1,4 @@
-"""The list by vma: what is scanned are runs of adjacent mergeable addresses, each with a place of its own (section 4)."""
+"""The list by vma: what is scanned are runs of adjacent mergeable addresses, each a place of its own (section 4)."""
 
 import numpy as np
 

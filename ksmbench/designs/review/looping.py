@@ -21,8 +21,8 @@ from ksmbench.engine.machine import (
     u8,
 )
 from ksmbench.engine.parts import part
-from ksmbench.engine.settling import has_settled
 from ksmbench.engine.samples import DONE, FULL, PAUSE, is_full, take_sample, take_space
+from ksmbench.engine.settling import has_settled
 
 STOP = 100  # plus what the loop returns to Python
 PAUSE_AFTER = 500_000  # units of work (pages looked at, events) between two moments for Python

@@ -13,7 +13,7 @@ Source: Izik Eidus, "[PATCH 0/4] RFC - ksm api change into madvise", linux-mm, 1
 
 import numpy as np
 
-from ksmbench.designs.design import Design, Setting
+from ksmbench.designs.design import OF_2009, Design, Setting
 from ksmbench.designs.review.holding import (
     break_and_free,
     free_all_items,
@@ -25,13 +25,16 @@ from ksmbench.designs.review.holding import (
 )
 from ksmbench.designs.review.looping import STOP, finish_batch, next_action
 from ksmbench.designs.review.places import go_to, is_empty, link_before, retire, unlink
-from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, SLEEP_SETTING, WRPROTECT_SETTING, Parts, bind
+from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, SLEEP_SETTING, Parts, bind, wrprotect_setting
 from ksmbench.designs.review.scanning import scan_place
 from ksmbench.designs.review.state import (
+    BILLS_ABSENT,
     BY_FORK,
     BY_MOVE,
     CALLBACKS,
     CURSOR,
+    ELEMENT_HEAD,
+    EXISTS,
     EXIT_NS,
     FLAGGED,
     HEAD,
@@ -39,16 +42,12 @@ from ksmbench.designs.review.state import (
     ITEM_NEXT,
     ITEM_PREV,
     ITEM_STATE,
-    CHECKSUMMED,
-    ELEMENT_HEAD,
-    EXISTS,
     LISTED,
     MAX_KERNEL_PAGES,
     MERGE_ALL,
     MERGE_PID,
     MERGE_PID_STORE,
     OLDCHECKSUM,
-    OUTSIDE,
     PAGES_TO_SCAN,
     PLACE_MM,
     PLACE_NEXT,
@@ -58,12 +57,12 @@ from ksmbench.designs.review.state import (
     SLEEP,
     SLEEP_MILLISECS,
     SLOT,
-    SLOT_ITEMS,
     STABLE,
     TOUCHED,
     TRACKED,
     UNMERGE_PID_STORE,
     UNSTABLE,
+    WAITS,
 )
 from ksmbench.designs.review.tree import (
     append,
@@ -71,7 +70,6 @@ from ksmbench.designs.review.tree import (
     drop_unstable_tree,
     free_item,
     is_merged,
-    lose,
     make_item,
     make_outside,
 )
@@ -94,7 +92,6 @@ from ksmbench.engine.machine import (
     KIND,
     LAST,
     MERGEABLE_ENTRIES,
-    MOVE_KEEPS_MERGED,
     NAME,
     NOW,
     PAIR_FIRST,
@@ -420,22 +417,17 @@ def loop_rfc(vector: Vector) -> Integer:
             return todo - STOP
 
 
-def _note_settings(settings: dict[str, int]) -> dict[int, int]:
-    return {CALLBACKS: settings["callbacks"], MERGE_PID: settings["merge_pid"]}
-
-
 DESIGN = Design(
     name="madvise-rfc-2009",
-    summary="MADV_SHAREABLE on the global mmlist with a reference on every mm, and no callbacks but those of `callbacks`",
+    summary="MADV_SHAREABLE on the global mmlist with a reference on every mm; callbacks only as set",
     source='Izik Eidus, "[PATCH 0/4] RFC - ksm api change into madvise", 14 May 2009',
+    family=OF_2009,
     settings=(
         Setting("run", 1, 0, 1, "0 stops ksmd and unshares everything that it merged, 1 runs it"),
         *COMMON_SETTINGS,
         SLEEP_SETTING,
-        WRPROTECT_SETTING,
-        Setting(
-            "callbacks", "none", 0, 15, "hooks that the mail asks for", choices=CALLBACK_NAMES, many=True
-        ),
+        wrprotect_setting("rmap"),
+        Setting.of_words("callbacks", "none", CALLBACK_NAMES, "hooks that mm calls, beyond the RFC's own", many=True),
         Setting("merge_pid", -1, -1, (1 << 31) - 1, "a space to merge though it never asked, by its row in the trace"),
     ),
     counters=COUNTERS,
@@ -443,11 +435,8 @@ DESIGN = Design(
         Parts(
             loop=loop_rfc,
             name="madvise_rfc.loop_rfc",
-            scalars={
-                "WAITS": 1,
-                "BILLS_ABSENT": 1,
-            },
-            holds=True,
+            scalars={WAITS: 1, BILLS_ABSENT: 1, UNMERGE_KEEPS_MERGED: 1},
+            merge_pid=True,
         )
     ),
 )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ksmbench.designs.ksm.state import mm_of
 from ksmbench.designs.review.state import (
     BREAKS_FAILED,
     CHECKSUMMED,
@@ -15,7 +16,6 @@ from ksmbench.designs.review.state import (
     WAITS,
     WRPROTECT,
 )
-from ksmbench.designs.ksm.state import mm_of
 from ksmbench.designs.review.tree import (
     append,
     detach,

@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from ksmbench.designs.design import Setting
 from ksmbench.designs.review.areas import renew_areas
 from ksmbench.designs.review.holding import free_all_items, free_items, join_family, leave_family, lose_pairs
 from ksmbench.designs.review.merging import break_cow
 from ksmbench.designs.review.places import go_to, is_empty, link_before, retire, unlink
+from ksmbench.designs.review.scanning import scan_place
 from ksmbench.designs.review.state import (
     BILLS_ABSENT,
     BY_FORK,
@@ -28,7 +30,6 @@ from ksmbench.designs.review.state import (
     SLEEP_MILLISECS,
     SLOT_ITEMS,
 )
-from ksmbench.designs.review.scanning import scan_place
 from ksmbench.designs.review.tree import drop_unstable_tree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
@@ -57,6 +58,7 @@ from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, MOVED, apply
 from ksmbench.trace.schema import Kind
 
 UNSIGNED_MAX = (1 << 32) - 1
+RUN_SETTING = Setting("run", 1, 0, 2, "0 stops ksmd and keeps what is merged, 1 runs it, 2 unmerges everything")
 RUN_UNMERGE = 2
 _HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS
 

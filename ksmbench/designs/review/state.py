@@ -174,9 +174,9 @@ def place_per_mm(machine: Machine) -> None:
     """Let place mm + 1 stand for mm, none of them listed."""
     base: Any = machine[BASE]
     n = len(base)
-    machine[PLACE_MM][1:] = np.arange(n)
-    machine[PLACE_FIRST][1:] = base
-    machine[PLACE_LAST][1:] = np.append(base[1:], len(machine[PAGES]))
+    machine[PLACE_MM][1 : n + 1] = np.arange(n)
+    machine[PLACE_FIRST][1 : n + 1] = base
+    machine[PLACE_LAST][1 : n + 1] = np.append(base[1:], len(machine[PAGES]))
     machine.m[NEXT_PLACE] = n + 1
 
 

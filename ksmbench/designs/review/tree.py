@@ -1,5 +1,6 @@
 """The trees of 2009: elements of the stable one are found through addresses, not frames (`docs/designs-2009.md` 1)."""
 
+from ksmbench.designs.ksm.state import mm_of
 from ksmbench.designs.review.state import (
     CHECKSUMMED,
     ELEMENT_FREE,
@@ -29,7 +30,6 @@ from ksmbench.designs.review.state import (
     UNSTABLE,
     UNSTABLE_TREE,
 )
-from ksmbench.designs.ksm.state import mm_of
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
@@ -265,7 +265,7 @@ def _is_available(m: Vector, e: Integer) -> Integer:
 
 @part
 def unstable_search(m: Vector, e: Integer, may_insert: Integer) -> Integer:
-    """The unstable item whose page equals that at `e`, or NULL; then `e` was inserted, if it may and no page was away."""
+    """The unstable item whose page equals that at `e`, or NULL; then `e` went in if it may, unless a page was away."""
     f = i32(m, FRAME)[e]
     content = i32(m, CONTENT)[f]
     rows = tree_rows(m, ROWS)
