@@ -45,7 +45,7 @@ def _tell(case: Directed, output: Path) -> None:
     settings = " ".join(f"--set {name}={value}" for name, value in case.settings.items())
     for design in dict.fromkeys(design for one in case.expected for design in one.designs):
         more = "".join(f" --set {name}={value}" for name, value in case.more.get(design, {}).items())
-        click.echo(f"to see it: ksmbench replay {output} --design {design} {settings}{more} --cost none --sample batch")
+        click.echo(f"to see it: ksmbench replay {output} --design {design} {settings}{more} --cost none --sample 0.02")
 
 
 @main.command("make")

@@ -1,8 +1,8 @@
 """Small scenarios whose course follows from how the designs of 2009 work, with what must be seen in each.
 
 A batch of ksmd runs every 20 ms, and, unless a scenario says otherwise, looks at more pages than there are: so a
-quarter of a second is several passes. What is expected is that of sampling after every batch while scanning takes no
-time. `docs/designs-2009.md` has the rules from which it follows.
+quarter of a second is several passes. What is expected is that of sampling every 20 ms while scanning takes no time.
+`docs/designs-2009.md` has the rules from which it follows.
 """
 
 from collections.abc import Callable
@@ -176,8 +176,7 @@ def unmap() -> Directed:
     story.unmap(1.5, parent, FIRST_PAGE, 2 * Q)
     case = Directed(story.end(2.5, "unmap", "directed"), {"pages_to_scan": 2000})
     case.at(UNTRACKED, 2.4, "the child has them, and all of its entries are lost", frames_ksm=Q, lost_ptes=2 * Q)
-    case.at((RFC,), 2.4, "nobody counts its frames", kernel_pages_counted=0)
-    case.at((DEVICE,), 2.4, "counted are those that the parent no longer has", kernel_pages_counted=Q)
+    case.at(UNTRACKED, 2.4, "the parent's pages were seen to be gone, so nobody counts these", kernel_pages_counted=0)
     case.at(TRACKED, 2.4, "the child's frames are counted", frames_ksm=Q, kernel_pages_counted=Q, lost_ptes=0)
     return case
 
