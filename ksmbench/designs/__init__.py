@@ -32,7 +32,7 @@ def differences(one: str, other: str) -> list[str]:
     for name in (one, other):
         features = ksm.features_of(find(name))
         if features is None:
-            raise UsageError(f'"{name}" is no release of Linux; differences are between two of those, as ksm-6.1')
+            raise UsageError(f'"{name}" is none of the releases from 2.6.33 on, between which --diff tells, as ksm-6.1')
         found.append(features)
     return ksm.differences(*found)
 

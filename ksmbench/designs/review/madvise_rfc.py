@@ -14,17 +14,17 @@ Source: Izik Eidus, "[PATCH 0/4] RFC - ksm api change into madvise", linux-mm, 1
 import numpy as np
 
 from ksmbench.designs.design import OF_2009, Design, Setting
+from ksmbench.designs.review.callbacks import fork_callback, mremap_callback
 from ksmbench.designs.review.holding import (
-    break_and_free,
     free_all_items,
-    free_held,
     free_items,
     join_family,
     leave_family,
     lose_pairs,
 )
 from ksmbench.designs.review.looping import STOP, finish_batch, next_action
-from ksmbench.designs.review.places import go_to, is_empty, link_before, retire, unlink
+from ksmbench.designs.review.mmlist import CALLBACK_WORDS, FORK, MREMAP, MUNMAP, ask, list_mm, make_slot, release
+from ksmbench.designs.review.places import go_to, is_empty, retire
 from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, SLEEP_SETTING, Parts, bind, wrprotect_setting
 from ksmbench.designs.review.scanning import scan_place
 from ksmbench.designs.review.state import (
@@ -33,21 +33,14 @@ from ksmbench.designs.review.state import (
     BY_MOVE,
     CALLBACKS,
     CURSOR,
-    ELEMENT_HEAD,
-    EXISTS,
     EXIT_NS,
     FLAGGED,
     HEAD,
-    ITEM_ELEMENT,
-    ITEM_NEXT,
-    ITEM_PREV,
-    ITEM_STATE,
     LISTED,
     MAX_KERNEL_PAGES,
     MERGE_ALL,
     MERGE_PID,
     MERGE_PID_STORE,
-    OLDCHECKSUM,
     PAGES_TO_SCAN,
     PLACE_MM,
     PLACE_NEXT,
@@ -57,21 +50,12 @@ from ksmbench.designs.review.state import (
     SLEEP,
     SLEEP_MILLISECS,
     SLOT,
-    STABLE,
     TOUCHED,
-    TRACKED,
     UNMERGE_PID_STORE,
-    UNSTABLE,
     WAITS,
 )
 from ksmbench.designs.review.tree import (
-    append,
-    detach,
     drop_unstable_tree,
-    free_item,
-    is_merged,
-    make_item,
-    make_outside,
 )
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT
 from ksmbench.engine.columns import pinned
@@ -86,7 +70,6 @@ from ksmbench.engine.machine import (
     EVENT,
     FIRST,
     FLAGS,
-    FRAME,
     HELD,
     IGNORE_TUNE,
     KIND,
@@ -94,8 +77,6 @@ from ksmbench.engine.machine import (
     MERGEABLE_ENTRIES,
     NAME,
     NOW,
-    PAIR_FIRST,
-    PAIRS,
     REFUSED,
     SPACE,
     SPACE_MM,
@@ -107,7 +88,6 @@ from ksmbench.engine.machine import (
     i32,
     i64,
     u8,
-    u32,
 )
 from ksmbench.engine.memory import MAPPED, MERGEABLE
 from ksmbench.engine.parts import part
@@ -115,24 +95,9 @@ from ksmbench.engine.samples import DONE
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, MOVED, apply
 from ksmbench.trace.schema import Advice, Kind
 
-CALLBACK_NAMES = ("fork", "exit", "mremap", "munmap")
-_FORK, _EXIT, _MREMAP, _MUNMAP = 1, 2, 4, 8
 _HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS
 _STOPPED, _RUNNING = np.int64(1), np.int64(0)
 _UNSIGNED_MAX = (1 << 32) - 1
-
-
-@part
-def _list(m: Vector, mm: Integer) -> None:
-    # At the head of mmlist.
-    if not u8(m, LISTED)[mm + 1]:
-        link_before(m, mm + 1, i32(m, PLACE_NEXT)[HEAD])
-
-
-@part
-def _ask(m: Vector, mm: Integer) -> None:
-    u8(m, FLAGGED)[mm] = 1
-    _list(m, mm)
 
 
 @part
@@ -142,24 +107,8 @@ def _serve_merge_pid(m: Vector) -> None:
         mm = i64(m, SPACE_MM)[m[MERGE_PID]]
         if u8(m, ALIVE)[mm]:
             u8(m, MERGE_ALL)[mm] = 1
-            _list(m, mm)
+            list_mm(m, mm)
             m[MERGE_PID] = -1
-
-
-@part
-def _make_slot(m: Vector, mm: Integer) -> None:
-    u8(m, SLOT)[mm] = 1
-    u8(m, HELD)[mm] = not m[CALLBACKS] & _EXIT
-
-
-@part
-def _release(m: Vector, mm: Integer, stopped: Integer) -> None:
-    # The slot goes, and with it the memory of an mm that has exited.
-    break_and_free(m, mm, i64(m, BASE)[mm], i64(m, END)[mm], stopped)
-    u8(m, SLOT)[mm] = u8(m, TOUCHED)[mm] = u8(m, HELD)[mm] = 0
-    if not u8(m, ALIVE)[mm]:
-        free_held(m, mm)
-        unlink(m, mm + 1)
 
 
 @part
@@ -170,7 +119,7 @@ def _release_all(m: Vector) -> None:
         following = i32(m, PLACE_NEXT)[place]
         mm = i32(m, PLACE_MM)[place]
         if u8(m, SLOT)[mm]:
-            _release(m, mm, _STOPPED)
+            release(m, mm, _STOPPED)
         place = following
     drop_unstable_tree(m)
     go_to(m, HEAD)
@@ -186,7 +135,7 @@ def _begin_pass(m: Vector) -> None:
             if u8(m, TOUCHED)[mm]:
                 u8(m, TOUCHED)[mm] = 0
             else:
-                _release(m, mm, _RUNNING)
+                release(m, mm, _RUNNING)
         place = following
     drop_unstable_tree(m)
     go_to(m, i32(m, PLACE_NEXT)[HEAD])
@@ -203,7 +152,7 @@ def _select(m: Vector, mm: Integer) -> Integer:
         return 0
     fresh = not u8(m, SLOT)[mm]
     if fresh:
-        _make_slot(m, mm)
+        make_slot(m, mm)
     u8(m, TOUCHED)[mm] = 1
     if i64(m, MERGEABLE_ENTRIES)[mm] == 0 and not (u8(m, MERGE_ALL)[mm] and _has_private(m, mm)):
         u8(m, FLAGGED)[mm] = 0
@@ -248,69 +197,12 @@ def _batch(m: Vector) -> None:
 
 
 @part
-def _fork_callback(m: Vector, i: Integer, child: Integer) -> None:
-    # The child is listed, and what the parent's items track in it gets items too.
-    if not u8(m, FLAGGED)[child]:
-        return
-    _list(m, child)
-    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
-        for k in range(i64(m, PAIRS)[3 * row + 2]):
-            here = i64(m, PAIRS)[3 * row] + k
-            there = i64(m, PAIRS)[3 * row + 1] + k
-            state = u8(m, ITEM_STATE)[here]
-            if not state & TRACKED or not is_merged(m, there):
-                continue
-            if not u8(m, SLOT)[child]:
-                _make_slot(m, child)
-                u8(m, TOUCHED)[child] = 1
-            make_item(m, child, there)
-            if state & STABLE:
-                append(m, there, i32(m, ITEM_ELEMENT)[here])
-            else:
-                make_outside(m, there)
-
-
-@part
-def _travel(m: Vector, mm: Integer, here: Integer, there: Integer) -> None:
-    # The item at `here` becomes that of `there`.
-    free_item(m, mm, there)
-    if u8(m, ITEM_STATE)[here] & UNSTABLE:
-        detach(m, here)
-    state = u8(m, ITEM_STATE)[here]
-    u8(m, ITEM_STATE)[there] = state
-    u8(m, ITEM_STATE)[here] = 0
-    u32(m, OLDCHECKSUM)[there] = u32(m, OLDCHECKSUM)[here]
-    if state & STABLE:
-        n = i32(m, ITEM_ELEMENT)[here]
-        before, after = i32(m, ITEM_PREV)[here], i32(m, ITEM_NEXT)[here]
-        i32(m, ITEM_ELEMENT)[there] = n
-        i32(m, ITEM_PREV)[there] = before
-        i32(m, ITEM_NEXT)[there] = after
-        if before >= 0:
-            i32(m, ITEM_NEXT)[before] = there
-        else:
-            i32(m, ELEMENT_HEAD)[n] = there
-        if after >= 0:
-            i32(m, ITEM_PREV)[after] = there
-
-
-@part
-def _mremap_callback(m: Vector, mm: Integer, i: Integer) -> None:
-    for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
-        for k in range(i64(m, PAIRS)[3 * row + 2]):
-            here = i64(m, PAIRS)[3 * row] + k
-            there = i64(m, PAIRS)[3 * row + 1] + k
-            if u8(m, ITEM_STATE)[here] & EXISTS and i32(m, FRAME)[there] >= 0:
-                _travel(m, mm, here, there)
-
-
-@part
 def _moved(m: Vector, mm: Integer, i: Integer) -> None:
-    if m[CALLBACKS] & _MUNMAP:
+    if m[CALLBACKS] & MUNMAP:
         free_items(m, mm, i64(m, TARGET_FIRST)[i], i64(m, TARGET_LAST)[i])
-    if m[CALLBACKS] & _MREMAP:
-        _mremap_callback(m, mm, i)
-    if m[CALLBACKS] & _MUNMAP:
+    if m[CALLBACKS] & MREMAP:
+        mremap_callback(m, mm, i)
+    if m[CALLBACKS] & MUNMAP:
         free_items(m, mm, i64(m, FIRST)[i], i64(m, LAST)[i])
     lose_pairs(m, i, _THERE, BY_MOVE)
 
@@ -350,10 +242,10 @@ def _event(m: Vector, i: Integer) -> None:
     if told & FORKED:
         join_family(m, value, mm)
         u8(m, FLAGGED)[value] = u8(m, FLAGGED)[mm]
-        if m[CALLBACKS] & _FORK:
-            _fork_callback(m, i, value)
+        if m[CALLBACKS] & FORK:
+            fork_callback(m, i, value)
         if u8(m, ASKS)[value] and i64(m, MERGEABLE_ENTRIES)[value] > 0:
-            _ask(m, value)
+            ask(m, value)
         lose_pairs(m, i, _THERE, BY_FORK)
     elif told & (EXITED | EXECED):
         if told & EXECED:
@@ -364,8 +256,8 @@ def _event(m: Vector, i: Integer) -> None:
     elif kind == Kind.SHARE:
         lose_pairs(m, i, _HERE, BY_FORK)
     elif told & ASKED or (kind == Kind.MADVISE and value == Advice.MERGEABLE and _any_mergeable(m, first, last)):
-        _ask(m, mm)
-    if m[CALLBACKS] & _MUNMAP:
+        ask(m, mm)
+    if m[CALLBACKS] & MUNMAP:
         if kind == Kind.UNMAP or kind == Kind.MAP or (kind == Kind.MADVISE and value == Advice.DONTNEED):
             free_items(m, mm, first, last)
 
@@ -392,7 +284,7 @@ def _store(m: Vector, setting: Integer, value: Integer) -> None:
         if ok:
             u8(m, MERGE_ALL)[mm] = setting == MERGE_PID_STORE
             if setting == MERGE_PID_STORE:
-                _list(m, mm)
+                list_mm(m, mm)
     else:
         ok = False
     if not ok:
@@ -427,7 +319,7 @@ DESIGN = Design(
         *COMMON_SETTINGS,
         SLEEP_SETTING,
         wrprotect_setting("rmap"),
-        Setting.of_words("callbacks", "none", CALLBACK_NAMES, "hooks that mm calls, beyond the RFC's own", many=True),
+        Setting.of_words("callbacks", "none", CALLBACK_WORDS, "hooks that mm calls, beyond the RFC's own", many=True),
         Setting("merge_pid", -1, -1, (1 << 31) - 1, "a space to merge though it never asked, by its row in the trace"),
     ),
     counters=COUNTERS,
