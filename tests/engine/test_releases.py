@@ -102,5 +102,5 @@ def test_differences_are_told() -> None:
     assert sum("6.11" in sentence for sentence in told) == 2
     assert designs.differences("ksm-6.18", "ksm-7.2") == []
     assert len(designs.differences("ksm-6.6.0", "ksm-6.6")) == 1
-    with pytest.raises(UsageError, match="no release"):
+    with pytest.raises(UsageError, match="none of the releases"):
         designs.differences("ksm-6.1", "oracle")
