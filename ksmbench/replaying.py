@@ -16,7 +16,7 @@ from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPA
 from ksmbench.engine.drive import MAX_SAMPLES, Progress, Record, Timing
 from ksmbench.engine.plan import MAX_MEMORY, Plan, make_plan
 from ksmbench.errors import KsmbenchError, UsageError
-from ksmbench.metrics.summary import summarize
+from ksmbench.metrics.summary import Unsampled, summarize
 from ksmbench.provenance import provenance
 from ksmbench.result import Result
 from ksmbench.trace.columns import Trace
@@ -172,6 +172,13 @@ def replay(
         metadata_bytes=record.metadata_bytes,
         start_ns=record.start_ns,
         until_ns=record.end_ns,
+        unsampled=Unsampled(
+            dead_ns=record.dead_ns,
+            longest_delay_ns=record.longest_delay_ns,
+            copies_at_exit=record.copies_at_exit,
+            copies_at_stop=record.copies_at_stop,
+            peak_frames=record.peak_frames,
+        ),
     )
     shown = record.rows if sample == "batch" else rows
 

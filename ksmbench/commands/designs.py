@@ -5,7 +5,34 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ksmbench.designs.design import Design
+    from ksmbench.designs.design import Design, Setting
+
+
+def _about(setting: "Setting") -> dict[str, object]:
+    if setting.choices:
+        takes = {"choices": list(setting.choices), "many": setting.many}
+    else:
+        takes = {"minimum": setting.minimum, "maximum": setting.maximum}
+    return {"default": setting.default, **takes, "meaning": setting.meaning}
+
+
+def _line(setting: "Setting") -> str:
+    shown = f"    {f'{setting.name}={setting.default}':<42} {setting.meaning}"
+    if setting.choices:
+        shown += f" ({'any of ' if setting.many else ''}{', '.join(setting.choices)})"
+    return shown
+
+
+def _show(design: "Design", above: "Design | None") -> None:
+    # `above`: the one whose settings were shown last.
+    click.secho(design.name, bold=True, nl=False)
+    click.echo(f"  {design.summary}\n  source: {design.source}")
+    if above is not None and design.settings == above.settings and design.settings:
+        click.echo(f"    settings as {above.name}\n")
+        return
+    for setting in design.settings:
+        click.echo(_line(setting))
+    click.echo()
 
 
 @click.command()
@@ -38,29 +65,19 @@ def designs(diff: tuple[str, str] | None, as_json: bool) -> None:
                 "name": design.name,
                 "summary": design.summary,
                 "source": design.source,
-                "settings": {
-                    setting.name: {
-                        "default": setting.default,
-                        "minimum": setting.minimum,
-                        "maximum": setting.maximum,
-                        "meaning": setting.meaning,
-                    }
-                    for setting in design.settings
-                },
+                "family": design.family,
+                "settings": {setting.name: _about(setting) for setting in design.settings},
                 "counters": list(design.counters),
             }
             for design in DESIGNS.values()
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    shown: Design | None = None  # whose settings the next one may have too
-    for design in DESIGNS.values():
-        click.secho(design.name, bold=True, nl=False)
-        click.echo(f"  {design.summary}\n  source: {design.source}")
-        if shown is not None and design.settings == shown.settings and design.settings:
-            click.echo(f"    settings as {shown.name}\n")
-            continue
-        shown = design
-        for setting in design.settings:
-            click.echo(f"    {setting.name + '=' + str(setting.default):<42} {setting.meaning}")
-        click.echo()
+    for family in dict.fromkeys(design.family for design in DESIGNS.values()):
+        click.secho(f"{family}\n", underline=True)
+        above: Design | None = None
+        for design in DESIGNS.values():
+            if design.family == family:
+                _show(design, above)
+                if above is None or design.settings != above.settings:
+                    above = design

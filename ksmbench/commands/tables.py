@@ -16,6 +16,8 @@ def human(value: float | int | None, unit: str) -> str:
         return "-"
     if unit == "bytes":
         return f"{value / 2**20:,.1f} MiB"
+    if unit == "byte seconds":
+        return f"{value / 2**20:,.1f} MiB s"
     if unit == "share":
         return f"{100 * value:.2f} %"
     if unit in ("s", "s/GiB", "ratio"):
@@ -25,16 +27,17 @@ def human(value: float | int | None, unit: str) -> str:
 
 def replay_table(result: "Result") -> str:
     """What one replay saved and cost, by groups of metrics, and how to read it."""
-    from ksmbench.metrics.summary import GROUPS, METRICS
+    from ksmbench.metrics.summary import GROUPS, shown_metrics
 
     settings = " ".join(f"{name}={value}" for name, value in result.settings.items())
     lines = [f"{result.design}  {settings}".rstrip()]
+    metrics = shown_metrics([result.summary])
     for group in GROUPS:
-        lines += ["", group]
-        for metric in METRICS:
-            if metric.group == group:
-                shown = human(result.summary[metric.name], metric.unit)
-                lines.append(f"  {metric.name:<21}{shown:>16}   {metric.meaning}")
+        of_group = [metric for metric in metrics if metric.group == group]
+        lines += ["", group] if of_group else []
+        for metric in of_group:
+            shown = human(result.summary[metric.name], metric.unit)
+            lines.append(f"  {metric.name:<21}{shown:>16}   {metric.meaning}")
     lines += ["", _READING]
     refused = result.options["refused_tunes"]
     if refused:

@@ -1,74 +1,18 @@
-"""The numbers that a replay is summed up in, each defined here and nowhere else.
+"""The numbers that a replay is summed up in, each defined here or in `ksmbench.metrics.tracking` and nowhere else.
 
 `n` stands for the design `none` and `o` for `oracle` on the same trace at the same times; `page` is the page size.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
 
+from ksmbench.metrics.metric import GROUPS, Inputs, Metric, Unsampled, last, ratio
+from ksmbench.metrics.tracking import TRACKING
+
 GIB = 1 << 30
 NEARLY_ALL = 0.9
-GROUPS = ("memory", "merging", "work")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the formulas read: the last rows of samples, and the series of frames."""
-
-    last: dict[str, Any]
-    none: dict[str, Any]
-    oracle: dict[str, Any]
-    times: pl.Series
-    saved_pages: pl.Series  # frames of `none` minus frames, at each sample
-    page_size: int
-    mean_frames: float
-    mean_frames_none: float
-    metadata_bytes: int
-    start_ns: int
-    until_ns: int
-
-    @property
-    def saved_bytes(self) -> int:
-        """Frames that `none` uses at the end, minus frames used, in bytes."""
-        return int(self.none["frames"] - self.last["frames"]) * self.page_size
-
-    @property
-    def oracle_saved_bytes(self) -> int:
-        """The same of `oracle`."""
-        return int(self.none["frames"] - self.oracle["frames"]) * self.page_size
-
-    @property
-    def seconds(self) -> float:
-        """Length of the replay."""
-        return (self.until_ns - self.start_ns) / 1e9
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of a summary: `better` says which way is good, "more", "less" or ""; a unit "share" is a part of 1."""
-
-    name: str
-    group: str  # one of GROUPS
-    unit: str
-    formula: str
-    meaning: str
-    compute: Callable[[Inputs], float | int | None]
-    better: str = ""
-
-
-def _ratio(above: float | int | None, below: float | int | None) -> float | None:
-    return above / below if above is not None and below else None
-
-
-def _last(name: str) -> Callable[[Inputs], int | None]:
-    def compute(inputs: Inputs) -> int | None:
-        value: int | None = inputs.last[name]
-        return value
-
-    return compute
 
 
 def _cpu_s(inputs: Inputs) -> float | None:
@@ -135,17 +79,17 @@ METRICS: tuple[Metric, ...] = (
         "share",
         "saved_bytes / oracle_saved_bytes",
         "part of what could be saved at best",
-        lambda i: _ratio(i.saved_bytes, i.oracle_saved_bytes),
+        lambda i: ratio(i.saved_bytes, i.oracle_saved_bytes),
         "more",
     ),
-    Metric("frames", "memory", "pages", "frames at the end", "frames in use", _last("frames"), "less"),
+    Metric("frames", "memory", "pages", "frames at the end", "frames in use", last("frames"), "less"),
     Metric(
         "merge_ratio",
         "merging",
         "ratio",
         "pages_sharing / pages_shared",
         "pages saved per merged frame, as the kernel counts them",
-        lambda i: _ratio(i.last["pages_sharing"], i.last["pages_shared"]),
+        lambda i: ratio(i.last["pages_sharing"], i.last["pages_shared"]),
         "more",
     ),
     Metric(
@@ -163,7 +107,7 @@ METRICS: tuple[Metric, ...] = (
         "pages",
         "merges at the end",
         "page-table entries redirected to another frame",
-        _last("merges"),
+        last("merges"),
     ),
     Metric(
         "cow_breaks",
@@ -171,7 +115,7 @@ METRICS: tuple[Metric, ...] = (
         "pages",
         "cow_breaks at the end",
         "merged pages that were written and copied again",
-        _last("cow_breaks"),
+        last("cow_breaks"),
         "less",
     ),
     Metric(
@@ -180,7 +124,7 @@ METRICS: tuple[Metric, ...] = (
         "share",
         "cpu_s / seconds",
         "part of one CPU that scanning took",
-        lambda i: _ratio(_cpu_s(i), i.seconds),
+        lambda i: ratio(_cpu_s(i), i.seconds),
         "less",
     ),
     Metric("cpu_s", "work", "s", "cpu_ns / 10^9", "CPU time of scanning", _cpu_s, "less"),
@@ -190,7 +134,7 @@ METRICS: tuple[Metric, ...] = (
         "s/GiB",
         "cpu_s / (saved_bytes / 2^30)",
         "CPU time spent per GiB that is saved at the end; null where nothing is",
-        lambda i: _ratio(_cpu_s(i), max(0, i.saved_bytes) / GIB),
+        lambda i: ratio(_cpu_s(i), max(0, i.saved_bytes) / GIB),
         "less",
     ),
     Metric(
@@ -199,18 +143,19 @@ METRICS: tuple[Metric, ...] = (
         "scans",
         "full_scans at the end",
         "times that all memory was looked at",
-        _last("full_scans"),
+        last("full_scans"),
     ),
-    Metric("pages_scanned", "work", "pages", "pages_scanned at the end", "pages processed", _last("pages_scanned")),
+    Metric("pages_scanned", "work", "pages", "pages_scanned at the end", "pages processed", last("pages_scanned")),
     Metric(
         "pages_skipped",
         "work",
         "pages",
         "pages_skipped at the end",
         "pages that smart scan passed over",
-        _last("pages_skipped"),
+        last("pages_skipped"),
     ),
     Metric("seconds", "work", "s", "end - start", "trace time that was replayed", lambda i: i.seconds),
+    *TRACKING,
 )
 
 
@@ -225,11 +170,13 @@ def summarize(
     metadata_bytes: int,
     start_ns: int,
     until_ns: int,
+    unsampled: Unsampled | None = None,
 ) -> dict[str, float | int | None]:
     """The METRICS of one replay, by name.
 
     `samples`, `none` and `oracle` have the columns of a replay's samples and rows at the same times, the last one at
-    the end of the replay. A ratio over zero is None, and so is what the design does not count.
+    the end of the replay; `unsampled` is what designs of the review of 2009 tell besides. A ratio over zero is None,
+    and so is what the design does not count.
     """
     inputs = Inputs(
         last=samples.row(-1, named=True),
@@ -243,5 +190,20 @@ def summarize(
         metadata_bytes=metadata_bytes,
         start_ns=start_ns,
         until_ns=until_ns,
+        samples=samples,
+        unsampled=unsampled or Unsampled(),
     )
     return {metric.name: metric.compute(inputs) for metric in METRICS}
+
+
+def shown_metrics(summaries: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """The METRICS to show of these summaries: those about tracking only where one of them has such a number."""
+    known = list(summaries)
+    return [
+        metric
+        for metric in METRICS
+        if metric.group != "tracking" or any(one.get(metric.name) is not None for one in known)
+    ]
+
+
+__all__ = ["GROUPS", "METRICS", "Metric", "Unsampled", "shown_metrics", "summarize"]

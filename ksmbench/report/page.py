@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ksmbench.comparing import Comparison
-from ksmbench.metrics.summary import METRICS
+from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import ORACLE, charts, colours
 from ksmbench.report.curves import LABEL, curves
 from ksmbench.report.findings import findings
-from ksmbench.report.table import COLUMNS, table
+from ksmbench.report.table import shown_columns, table
 
 _OPTIONS = ("sample", "cost", "until", "mergeable")
 _DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is"}
@@ -69,6 +69,7 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
         "notes": comparison.notes[trace],
         "seconds": float(seconds or 0) / 1e9,  # type: ignore[arg-type]
         "findings": findings(rows, floor["frames"] * page_size, (floor["frames"] - oracle["frames"]) * page_size),
+        "columns": shown_columns(rows),
         "rows": table(rows),
         "colours": colours([*dict.fromkeys([*summary["label"], ORACLE])]),
         "charts": charts(lines.filter(trace=trace), summary),
@@ -121,8 +122,7 @@ def render(comparison: Comparison) -> dict[str, str]:
     sections = [_section(comparison, trace, lines) for trace in comparison.page_size]
     facts: dict[str, Any] = {
         "sections": sections,
-        "columns": COLUMNS,
-        "metrics": METRICS,
+        "metrics": shown_metrics(comparison.summary.to_dicts()),
         "provenance": _provenance(comparison),
         "command": command(comparison),
         "designs": comparison.designs,

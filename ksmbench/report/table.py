@@ -19,6 +19,7 @@ class Column:
     scale: float  # shown = value * scale
     digits: int
     best: int = 0  # 1: the highest is best, -1: the lowest, 0: neither
+    optional: bool = False  # shown only where a row has a number
 
 
 COLUMNS = (
@@ -31,6 +32,10 @@ COLUMNS = (
     Column("cpu_s_per_gib_saved", "CPU s per GiB saved", "CPU s/GiB", 1, 2, -1),
     Column("merge_ratio", "sharing / shared", "ratio", 1, 2),
     Column("cow_breaks", "copy-on-write breaks", "COW breaks", 1, 0, -1),
+    Column("lost_ptes", "entries lost", "lost", 1, 0, -1, optional=True),
+    Column("quota_overrun_most", "merged frames beyond the count, at most", "uncounted", 1, 0, -1, optional=True),
+    Column("dead_byte_seconds", "held for the dead (MiB s)", "dead MiB s", 1 / 2**20, 1, -1, optional=True),
+    Column("longest_exit_delay_s", "exit to free, at most (s)", "exit s", 1, 2, -1, optional=True),
 )
 
 
@@ -63,9 +68,15 @@ def _best(rows: list[dict[str, Any]], column: Column) -> float | None:
     return max(values) if column.best > 0 else min(values)
 
 
+def shown_columns(rows: list[dict[str, Any]]) -> list[Column]:
+    """The COLUMNS of these rows of a summary."""
+    return [column for column in COLUMNS if not column.optional or any(row.get(column.key) is not None for row in rows)]
+
+
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of one trace's summary as `label`, `bound` (is it `none` or `oracle`) and `cells` under COLUMNS."""
-    best = {column.key: _best(rows, column) for column in COLUMNS}
+    """One trace's rows as `label`, `bound` (is it `none` or `oracle`) and `cells` under their `shown_columns`."""
+    columns = shown_columns(rows)
+    best = {column.key: _best(rows, column) for column in columns}
 
     def cell(row: dict[str, Any], column: Column) -> Cell:
         value = row.get(column.key)
@@ -79,7 +90,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "label": row["label"],
             "bound": row["design"] in BOUNDS,
-            "cells": [cell(row, column) for column in COLUMNS],
+            "cells": [cell(row, column) for column in columns],
         }
         for row in rows
     ]

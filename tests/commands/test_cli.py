@@ -12,6 +12,7 @@ import pytest
 from ksmbench.cli import cli
 from ksmbench.commands.options import DESIGN_NAMES
 from ksmbench.designs import DESIGNS
+from ksmbench.designs.design import BOUNDS, OF_2009, RELEASES
 from tests.commands.running import assert_one_line_mistake, run
 
 HEAVY = ("numba", "numpy", "polars", "pyarrow", "altair", "jinja2", "vl_convert")
@@ -55,6 +56,11 @@ def test_designs_are_listed_with_their_settings_and_sources() -> None:
         }
         for setting in design.settings:
             assert f"{setting.name}={setting.default}" in text
+            assert set(setting.choices) == set(row["settings"][setting.name].get("choices", ()))
+            for word in setting.choices:
+                assert word in text
+    families = [text.index(f"{family}\n") for family in (RELEASES, OF_2009, BOUNDS)]
+    assert families == sorted(families)
 
 
 def test_completion_knows_every_design() -> None:

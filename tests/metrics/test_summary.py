@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ksmbench.engine.counters import SAMPLED
-from ksmbench.metrics.summary import METRICS, summarize
+from ksmbench.engine.counters import ROW_COUNTERS, SAMPLED
+from ksmbench.metrics.summary import METRICS, Unsampled, shown_metrics, summarize
 
 # The contract of the command line and the API: scripts outside this repository read these keys.
 PROMISED = {
@@ -20,6 +20,7 @@ PROMISED = {
     "time_to_90_percent_s",
     "cow_breaks",
 }
+TRACKED = {metric.name for metric in METRICS if metric.group == "tracking"}
 SECOND = 10**9
 START = 5 * SECOND
 
@@ -27,9 +28,10 @@ START = 5 * SECOND
 def frame(times_s: list[float], **columns: list[int | None]) -> pl.DataFrame:
     """Samples at `times_s` after START; what is not named is null, as where a design has no such counter."""
     rows = len(times_s)
-    data = {name: columns.get(name, [None] * rows) for name in SAMPLED}
+    names = [name for name in ROW_COUNTERS if name in SAMPLED or name in columns]
+    data = {name: columns.get(name, [None] * rows) for name in names}
     times = [START + round(second * SECOND) for second in times_s]
-    return pl.DataFrame({"time_ns": times} | data, schema={"time_ns": pl.Int64} | dict.fromkeys(SAMPLED, pl.Int64))
+    return pl.DataFrame({"time_ns": times} | data, schema={"time_ns": pl.Int64} | dict.fromkeys(names, pl.Int64))
 
 
 def summary_of(
@@ -69,7 +71,7 @@ def test_a_replay_that_saves() -> None:
         mean_frames_none=1000.0,
         metadata_bytes=9600,
     )
-    assert summary == {
+    assert {name: value for name, value in summary.items() if name not in TRACKED} == {
         "saved_bytes": 100 * 4096,
         "saved_bytes_mean": 50.0 * 4096,
         "saved_bytes_net": 409_600 - 9600,
@@ -89,6 +91,7 @@ def test_a_replay_that_saves() -> None:
         "pages_skipped": 30,
         "merges": 125,
     }
+    assert {summary[name] for name in TRACKED} == {None}
 
 
 def test_promised_names_are_there_and_each_is_defined_once() -> None:
@@ -148,3 +151,61 @@ def test_what_a_design_does_not_count_is_null() -> None:
 def test_when_nine_tenths_are_reached(frames: list[int], none: list[int], seconds: float) -> None:
     summary = summary_of(frame([0, 1, 2, 3], frames=frames), none=none, oracle=none, until_ns=START + 3 * SECOND)
     assert summary["time_to_90_percent_s"] == seconds
+
+
+def test_what_a_design_loses_and_holds() -> None:
+    samples = frame(
+        [0, 5, 10],
+        frames=[100, 120, 90],
+        frames_ksm=[0, 30, 20],
+        pages_scanned=[0, 30, 60],
+        lost_ptes=[0, 25, 5],
+        kernel_pages_counted=[0, 12, 22],
+        dead_pages=[0, 40, 8],
+        steps_absent=[0, 10, 20],
+        steps_dead=[0, 10, 10],
+        steps_idle=[0, 0, 10],
+        wrprotect_ptes=[0, 70, 77],
+    )
+    told = Unsampled(3e9, 1_500_000_000, 7, 8, 130)
+    bound = [100, 100, 100]
+    summary = summary_of(samples, none=bound, oracle=bound, unsampled=told)
+    assert {name: summary[name] for name in TRACKED} == {
+        "lost_ptes": 5,
+        "lost_ptes_most": 25,
+        "kernel_pages_counted": 22,
+        "quota_overrun": -2,  # 20 - 22: two are counted that are gone
+        "quota_overrun_most": 18,  # 30 - 12
+        "dead_byte_seconds": 3.0 * 4096,
+        "dead_pages_most": 40,
+        "longest_exit_delay_s": 1.5,
+        "copies_at_exit": 7,
+        "copies_at_stop": 8,
+        "frames_peak": 130,
+        "steps_absent": 20,
+        "steps_absent_share": 0.2,  # of 60 + 20 + 10 + 10
+        "steps_dead": 10,
+        "steps_dead_share": 0.1,
+        "steps_idle": 10,
+        "steps_idle_share": 0.1,
+        "wrprotect_ptes": 77,
+    }
+    assert shown_metrics([summary]) == list(METRICS)
+
+
+def test_what_a_design_does_not_count_is_null_and_not_shown() -> None:
+    bare = frame([0, 10], frames=[50, 50], frames_ksm=[0, 5])
+    summary = summary_of(bare, none=[50, 50], oracle=[50, 50], unsampled=Unsampled(peak_frames=60))
+    assert {summary[name] for name in TRACKED} == {None}
+    assert not TRACKED & {metric.name for metric in shown_metrics([summary, {}])}
+    some = frame([0, 10], frames=[50, 50], lost_ptes=[0, 0])
+    summary = summary_of(some, none=[50, 50], oracle=[50, 50], unsampled=Unsampled(peak_frames=60))
+    assert {name for name in TRACKED if summary[name] is not None} == {
+        "lost_ptes",
+        "lost_ptes_most",
+        "dead_byte_seconds",
+        "longest_exit_delay_s",
+        "copies_at_exit",
+        "copies_at_stop",
+        "frames_peak",
+    }
