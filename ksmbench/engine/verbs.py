@@ -219,8 +219,6 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
 
 @part
 def _share(m: Vector, mm: Integer, i: Integer) -> None:
-    if not u8(m, ALIVE)[i64(m, VALUE)[i]]:
-        return  # its memory may be there still, held by a design
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
         for k in range(i64(m, PAIRS)[3 * row + 2]):
             here = i64(m, PAIRS)[3 * row + 0] + k
