@@ -161,7 +161,7 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
         at.SPACE: owners,
         at.ASKS: asks,
         at.ALIVE: born,
-        at.MERGE_ANY: born & asks,
+        at.MERGE_ANY: (born & asks) * at.AS_IF,
         at.SPACE_MM: np.arange(len(trace.spaces)),
         at.TIME_NS: events.time_ns,
         at.KIND: events.kind,

@@ -9,8 +9,10 @@ from ksmbench.engine.machine import (
     ACTOR,
     ALIVE,
     ALLOCATE_ON,
+    AS_IF,
     ASKS,
     BASE,
+    BY_PRCTL,
     END,
     FIRST,
     FLAGS,
@@ -187,7 +189,7 @@ def _move(m: Vector, mm: Integer, i: Integer) -> Integer:
 @part
 def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
     u8(m, ALIVE)[child] = 1
-    u8(m, MERGE_ANY)[child] = u8(m, MERGE_ANY)[parent]
+    u8(m, MERGE_ANY)[child] = u8(m, MERGE_ANY)[parent] & BY_PRCTL
     # The counter is copied with the rest of the mm, whatever the child's entries map (8.4).
     inherited = i64(m, ZERO_PAGES)[parent]
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
@@ -213,12 +215,14 @@ def _fork(m: Vector, parent: Integer, child: Integer, i: Integer) -> None:
             _inherit(m, child, source, i64(m, GAPS)[3 * row + 1], i64(m, GAPS)[3 * row + 2])
     i64(m, ZERO_PAGES)[child] = inherited
     if u8(m, ASKS)[child]:
-        u8(m, MERGE_ANY)[child] = 1
+        u8(m, MERGE_ANY)[child] |= AS_IF
         _ask(m, child, i64(m, BASE)[child], i64(m, END)[child])
 
 
 @part
 def _share(m: Vector, mm: Integer, i: Integer) -> None:
+    if not u8(m, ALIVE)[i64(m, VALUE)[i]]:
+        return  # its memory may be there still, held by a design
     for row in range(i64(m, PAIR_FIRST)[i], i64(m, PAIR_FIRST)[i + 1]):
         for k in range(i64(m, PAIRS)[3 * row + 2]):
             here = i64(m, PAIRS)[3 * row + 0] + k
@@ -265,9 +269,9 @@ def _exit(m: Vector, mm: Integer) -> None:
 @part
 def _prctl(m: Vector, mm: Integer, on: Integer) -> Integer:
     if on:
-        if u8(m, MERGE_ANY)[mm]:
+        if u8(m, MERGE_ANY)[mm] & BY_PRCTL:
             return NOTHING  # the kernel leaves it at that, also where a mapping lost its flag since
-        u8(m, MERGE_ANY)[mm] = 1
+        u8(m, MERGE_ANY)[mm] |= BY_PRCTL
         _ask(m, mm, i64(m, BASE)[mm], i64(m, END)[mm])
         return ASKED
     if u8(m, MERGE_ANY)[mm]:
