@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ksmbench import __version__
-from ksmbench.capture.pagemap import PageMap
-from ksmbench.capture.sources import Source
+from ksmbench.capture.watched import Watched
 
 
 @dataclass(frozen=True)
@@ -25,45 +24,77 @@ class Options:
     command: str = ""
 
 
-def asked_for(options: Options, sources: Sequence[Source]) -> dict[str, Any]:
-    """Return the part that the command line decided."""
+def _source(watched: Watched) -> dict[str, Any]:
+    source: dict[str, Any] = {"pid": watched.source.pid, "name": watched.source.name, "kind": watched.source.kind}
+    if watched.parent is not None:
+        source.update(parent=watched.parent.space, seen_first_ns=watched.born_ns)
+    return source
+
+
+def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
+    """Return the part that the command line decided, and whom it recorded."""
     asked: dict[str, Any] = {"tool": f"ksmbench {__version__}", "command": options.command}
     if options.recipe:
         asked["recipe"] = options.recipe
-    asked["sources"] = [{"pid": s.pid, "name": s.name, "kind": s.kind} for s in sources]
+    asked["sources"] = [_source(watched) for watched in spaces]
     asked["interval_ns"] = round(options.interval_s * 1e9)
     return asked
 
 
-def tracked(maps: Sequence[PageMap]) -> dict[str, Any]:
+def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
     """Return what is recorded, what is not, and which of the kernel's interfaces told."""
+    maps = [watched.pagemap for watched in spaces]
     has_scan = all(pagemap.has_scan for pagemap in maps)
-    not_tracked = [
+    told = {
+        "private anonymous mappings": True,
+        "advice MERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTFORK, WIPEONFORK": True,
+        "pages absent, zero-mapped, present, swapped out": True,
+        "changed contents": True,
+        "PR_SET_MEMORY_MERGE where /proc/PID/ksm_stat tells": True,
+        "exec and exit": True,
+        "changes of KSM's settings": True,
+        **_by_frames(spaces, all(pagemap.sees_numbers for pagemap in maps)),
+    }
+    not_tracked = [what for what, is_tracked in told.items() if not is_tracked]
+    not_tracked += [
         "what happened and was undone between two looks",
-        "writes of the bytes that were there",
+        "writes of the bytes that were there into a frame that no other process had",
         "whose zero pages those found at first are, the process's or KSM's (use_zero_pages)",
-        "moves (seen as unmap and map)",
-        "children of a fork",
         "file and shared mappings",
         "NUMA nodes of frames",
     ]
+    not_tracked += _about_children(spaces)
     if not has_scan:
         not_tracked.append("huge frames (this kernel lacks PAGEMAP_SCAN)")
     if not all(pagemap.sees_frames for pagemap in maps):
         not_tracked.append("the huge zero page, which looks like a frame of zeros (needs /proc/kpageflags)")
     return {
-        "tracked": [
-            "private anonymous mappings",
-            "advice MERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTFORK, WIPEONFORK",
-            "pages absent, zero-mapped, present, swapped out",
-            "changed contents",
-            "PR_SET_MEMORY_MERGE where /proc/PID/ksm_stat tells",
-            "exec and exit",
-            "changes of KSM's settings",
-        ],
+        "tracked": [what for what, is_tracked in told.items() if is_tracked],
         "not_tracked": not_tracked,
         "reader": "PAGEMAP_SCAN" if has_scan else "pagemap",
     }
+
+
+def _by_frames(spaces: Sequence[Watched], has_numbers: bool) -> dict[str, bool]:
+    # What only the numbers of frames tell, which the kernel shows to CAP_SYS_ADMIN.
+    lacking = "" if has_numbers else " (the numbers of frames are hidden: needs CAP_SYS_ADMIN)"
+    told = {f"moves by mremap{lacking or ', by the numbers of frames'}": has_numbers}
+    if len(spaces) > 1:
+        told[f"frames that processes share at the same pages, and copies of them with the same bytes{lacking}"] = (
+            has_numbers
+        )
+    return told
+
+
+def _about_children(spaces: Sequence[Watched]) -> list[str]:
+    if not any(watched.source.follow for watched in spaces):
+        return ["children of a fork (not asked for)"]
+    return [
+        "children that came and ended between two looks (how many is not known), and their children",
+        "children of a process that ended before they were seen",
+        "the moment of a fork: it stands at the first look at the child, what both did since then after it",
+        "forks of children that executed something else before their first look: they begin as spaces of their own",
+    ]
 
 
 def consistency(stop_s: float) -> str:

@@ -25,8 +25,9 @@ _IS_PRESENT, _IS_SWAPPED, _IS_PFNZERO, _IS_HUGE = 1 << 3, 1 << 4, 1 << 5, 1 << 6
 _REGIONS = 1 << 14
 # Documentation/admin-guide/mm/pagemap.rst
 _ENTRY_PRESENT, _ENTRY_SWAPPED, _PFN_MASK = np.uint64(1 << 63), np.uint64(1 << 62), np.uint64((1 << 55) - 1)
-_KPF_ZERO_PAGE = 1 << 24
+_KPF_KSM, _KPF_ZERO_PAGE = 1 << 21, 1 << 24
 _ENTRIES = 1 << 18  # of pagemap, read at a time
+_GAP = 64  # entries that nobody asked for and are read rather than begun anew behind
 
 
 class Pages(NamedTuple):
@@ -35,11 +36,12 @@ class Pages(NamedTuple):
     page: npt.NDArray[np.int64]
     state: npt.NDArray[np.uint8]  # PRESENT, ZERO or SWAPPED
     huge: npt.NDArray[np.bool_]  # part of a block that one entry of the page table maps
+    pfn: npt.NDArray[np.int64]  # number of the frame where there is one and the kernel tells it, else 0
 
 
-def only(pages: Pages, which: npt.NDArray[np.bool_]) -> Pages:
-    """Return the pages for which `which` (bool, one element per page) holds."""
-    return Pages(pages.page[which], pages.state[which], pages.huge[which])
+def only(pages: Pages, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Pages:
+    """Return the pages for which `which` (bool, one element per page) holds, or those at these rows (int64)."""
+    return Pages(pages.page[which], pages.state[which], pages.huge[which], pages.pfn[which])
 
 
 def join(pieces: Sequence[Pages]) -> Pages:
@@ -48,12 +50,13 @@ def join(pieces: Sequence[Pages]) -> Pages:
         np.concatenate([piece.page for piece in pieces]),
         np.concatenate([piece.state for piece in pieces]),
         np.concatenate([piece.huge for piece in pieces]),
+        np.concatenate([piece.pfn for piece in pieces]),
     )
 
 
 def no_pages() -> Pages:
     """Return no pages."""
-    return Pages(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.bool_))
+    return Pages(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.bool_), np.zeros(0, np.int64))
 
 
 def _expand(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -61,6 +64,20 @@ def _expand(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDA
     lengths = end - start
     offsets = np.repeat(start - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
     result: npt.NDArray[np.int64] = np.arange(int(lengths.sum())) + offsets
+    return result
+
+
+def _entries(file: int, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    # The eight bytes at each of the ascending numbers of a file of such entries, 0 beyond its end.
+    result = np.zeros(len(numbers), np.uint64)
+    if not len(numbers):
+        return result
+    begins = np.flatnonzero((np.diff(numbers, prepend=numbers[0] - _GAP - 1) > _GAP) | (numbers % _ENTRIES == 0))
+    for begin, end in zip(begins, [*begins[1:], len(numbers)], strict=True):
+        first, last = int(numbers[begin]), int(numbers[end - 1])
+        read = np.frombuffer(os.pread(file, 8 * (last + 1 - first), 8 * first), np.uint64)
+        if len(read) > last - first:
+            result[begin:end] = read[numbers[begin:end] - first]
     return result
 
 
@@ -88,6 +105,13 @@ class PageMap:
         """Whether frames' own flags can be read, which tells the huge zero page from a frame full of zeros."""
         return self._flags >= 0
 
+    @property
+    def sees_numbers(self) -> bool:
+        """Whether the kernel tells which frame a page maps."""
+        page = np.array([self._regions.ctypes.data // PAGE_SIZE])  # one of ours that is there
+        with open("/proc/self/pagemap", "rb", buffering=0) as file:
+            return bool(_entries(file.fileno(), page)[0] & _PFN_MASK)
+
     def close(self) -> None:
         """Close the files."""
         os.close(self._file)
@@ -113,6 +137,25 @@ class PageMap:
             return False
         return True
 
+    def frames(self, pages: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the number of the frame that each page (int64 [n] ascending) maps right now.
+
+        0 where there is none, where the process is gone, or where the kernel hides it from us (CAP_SYS_ADMIN).
+        """
+        try:
+            entries = _entries(self._file, pages)
+        except OSError:
+            return np.zeros(len(pages), np.int64)
+        return np.where(entries & _ENTRY_PRESENT, entries & _PFN_MASK, 0).astype(np.int64)
+
+    def merged(self, pfn: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of the frames (int64 [n], none of them 0) are KSM's; none where their flags are hidden."""
+        if self._flags < 0:
+            return np.zeros(len(pfn), np.bool_)
+        numbers, inverse = np.unique(pfn, return_inverse=True)
+        result: npt.NDArray[np.bool_] = (_entries(self._flags, numbers) & np.uint64(_KPF_KSM) != 0)[inverse]
+        return result
+
     def look(self, start: int, end: int) -> Pages:
         """Return which of the pages [start, end) are there; raises `ProcessGoneError`."""
         try:
@@ -132,7 +175,10 @@ class PageMap:
         first, last = regions[:, 0] // PAGE_SIZE, regions[:, 1] // PAGE_SIZE
         category = np.repeat(regions[:, 2], last - first)
         state = np.where(category & _IS_PFNZERO, ZERO, np.where(category & _IS_PRESENT, PRESENT, SWAPPED))
-        return Pages(_expand(first, last), state.astype(np.uint8), (category & _IS_HUGE) != 0)
+        pages = _expand(first, last)
+        pfn = self.frames(pages)
+        pfn[state != PRESENT] = 0
+        return Pages(pages, state.astype(np.uint8), (category & _IS_HUGE) != 0, pfn)
 
     def _with_zero_blocks(self, pages: Pages) -> Pages:
         # PAGEMAP_SCAN does not tell the huge zero page from a huge frame.
@@ -142,6 +188,7 @@ class PageMap:
             if len(entry) and self._zero_frames(entry)[0]:
                 pages.state[head : head + HUGE_PAGES] = ZERO
                 pages.huge[head : head + HUGE_PAGES] = False
+                pages.pfn[head : head + HUGE_PAGES] = 0
         return pages
 
     def _zero_frames(self, entries: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -164,5 +211,6 @@ class PageMap:
             state = np.where(entries & _ENTRY_PRESENT, PRESENT, SWAPPED).astype(np.uint8)
             present = state == PRESENT
             state[np.flatnonzero(present)[self._zero_frames(entries[present])]] = ZERO
-            pieces.append(Pages(there + at, state, np.zeros(len(there), np.bool_)))
+            pfn = np.where(state == PRESENT, entries & _PFN_MASK, 0).astype(np.int64)
+            pieces.append(Pages(there + at, state, np.zeros(len(there), np.bool_), pfn))
         return join(pieces)

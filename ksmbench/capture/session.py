@@ -20,7 +20,8 @@ from ksmbench.capture.reading import Reader, differing
 from ksmbench.capture.recorder import Recorder
 from ksmbench.capture.sources import Source
 from ksmbench.capture.stopping import Stopper
-from ksmbench.capture.watched import Watched
+from ksmbench.capture.tree import Tree
+from ksmbench.capture.watched import Shared, Watched
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.columns import Space
 from ksmbench.trace.ranking import ContentStore
@@ -84,17 +85,21 @@ def _compile() -> None:
 
 
 class Session:
-    """One capture of several processes into one trace.
+    """One capture of several processes, and of their children where they are followed, into one trace.
+
+    `start` is called once everything is ready and returns one more process: a command that begins with the capture.
 
     What is kept: each distinct content ever seen (in memory up to a quarter of what is available, beyond it in the
     store's nameless file), eight bytes per page that is there, and about 40 bytes per event.
     """
 
-    def __init__(self, sources: Sequence[Source], options: Options) -> None:
+    def __init__(self, sources: Sequence[Source], options: Options, start: Callable[[], Source] | None = None) -> None:
         self._options = options
+        self._start = start
         self._sources = list(sources)
         self._recorder = Recorder()
         self._watched: list[Watched] = []
+        self._tree: Tree | None = None
         self._trace_id = uuid.uuid4().hex
         self._created = datetime.now(UTC).isoformat(timespec="seconds")
         self._host = host()
@@ -121,7 +126,7 @@ class Session:
         """Return what the trace that was published last holds."""
         elapsed = max(1e-9, self._published - self._wall_begin)
         return Recorded(
-            len(self._sources),
+            len(self._watched),
             sum(w.n_pages for w in self._watched),
             self._n_contents,
             self._recorder.n_events,
@@ -157,20 +162,34 @@ class Session:
                     watched.close()
 
     def _watch(self, store: ContentStore, stopper: Stopper) -> None:
-        reader = Reader()
+        shared = Shared(self._recorder, store, Reader(), stopper, watched=self._watched)
+        self._tree = Tree(shared)
+        if self._start is not None:
+            self._sources.append(self._start())
         for space, source in enumerate(self._sources):
             try:
-                watched = Watched(source, space, self._recorder, store, reader, stopper)
+                self._watched.append(Watched(source, space, shared))
             except ProcessGoneError:
                 raise KsmbenchError(f"process {source.pid} ({source.name}) ended before it could be recorded") from None
-            watched.zero_pages_by_ksm = _places_zero_pages(self._settings)
-            self._watched.append(watched)
+        self._expect_zero_pages(self._settings)
+
+    def _expect_zero_pages(self, settings: dict[str, int | str]) -> None:
+        for watched in self._watched:
+            watched.zero_pages_by_ksm |= _places_zero_pages(settings)  # they stay when it no longer places any
+
+    def _look_at_each(self, clock: Callable[[], int]) -> None:
+        # Parents come before their children, which are found once the parent was looked at.
+        assert self._tree is not None
+        for watched in self._watched:  # grows meanwhile
+            if watched.alive:
+                watched.look(clock)
+            if watched.alive and watched.source.follow:
+                self._tree.look_for_children(watched, clock)
 
     def _first_look(self) -> None:
         # The state found: all of it has time 0, and nothing that was seen later has.
         began = time.monotonic()
-        for watched in self._watched:
-            watched.look(lambda: 0)
+        self._look_at_each(lambda: 0)
         self._begin = time.monotonic()
         self._reading_s = self._first_s = self._begin - began
         self._n_looks = 1
@@ -219,16 +238,13 @@ class Session:
             if value != self._settings.get(name, value):
                 number = ADVISOR_MODES.get(value, -1) if isinstance(value, str) else value
                 self._recorder.add(self._clock(), Kind.TUNE, 0, value=number, name=name)
-        for watched in self._watched:
-            watched.zero_pages_by_ksm |= _places_zero_pages(found)  # they stay when it no longer places any
+        self._expect_zero_pages(found)
         self._settings = found
 
     def _look_at_all(self) -> None:
         began = time.monotonic()
         self._record_settings()
-        for watched in self._watched:
-            if watched.alive:
-                watched.look(self._clock)
+        self._look_at_each(self._clock)
         self._reading_s += time.monotonic() - began
         self._n_looks += 1
 
@@ -244,8 +260,8 @@ class Session:
         end_ns = self._clock() if self._begin else 0
         options = self._options
         capture = {
-            **asked_for(options, self._sources),
-            **tracked([watched.pagemap for watched in self._watched]),
+            **asked_for(options, self._watched),
+            **tracked(self._watched),
             "consistency": consistency(options.stop_s),
             "duration_ns": end_ns,
             "changes_seen_by": "64-bit hashes: the contents did not fit in memory" if store.on_disk else "bytes",
@@ -263,7 +279,7 @@ class Session:
             "host": self._host,
             "capture": capture,
         }
-        spaces = [Space(s.pid, s.name, s.kind) for s in self._sources]
+        spaces = [Space(w.source.pid, w.source.name, w.source.kind) for w in self._watched]
         trace = self._recorder.trace(manifest, spaces, store)
         write_trace(
             trace,
@@ -295,4 +311,8 @@ class Session:
             counts["stops"] = stopper.n_stops
             counts["stops_cut_short"] = stopper.n_overrun
             counts["stop_longest_ms"] = round(stopper.longest_s * 1e3, 3)
+        if self._tree is not None and any(w.source.follow for w in self._watched):
+            counts["children"] = sum(w.parent is not None for w in self._watched)
+            counts["children_gone_before_a_look"] = self._tree.n_gone
+            counts["children_not_readable"] = self._tree.n_denied
         return counts

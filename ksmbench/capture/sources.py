@@ -22,12 +22,16 @@ Select = Callable[[list[Mapping]], list[Mapping]]
 
 @dataclass(frozen=True)
 class Source:
-    """A process to record; `select` says which of its mappings belong to the trace."""
+    """A process to record; `select` says which of its mappings belong to the trace.
+
+    With `follow`, its children are recorded too, and what it executes decides anew what it is.
+    """
 
     pid: int
     name: str
     kind: str  # "vm" or "process", as in spaces.parquet
     select: Select
+    follow: bool = False
 
     def mappings(self) -> list[Mapping]:
         """Return the mappings that are recorded, by address; raises `ProcessGoneError` or `KsmbenchError`."""
@@ -76,7 +80,7 @@ def _is_qemu(pid: int, words: Sequence[str]) -> bool:
     return program.startswith("qemu-system-") or program in ("qemu-kvm", "kvm")
 
 
-def find_guests(names: Sequence[str] = ()) -> list[Source]:
+def find_guests(names: Sequence[str] = (), *, follow: bool = False) -> list[Source]:
     """Return the running QEMU guests, all of them or those with these names, in the order in which they were started.
 
     Raises `KsmbenchError` where there is none, or one of the names is not running.
@@ -86,7 +90,7 @@ def find_guests(names: Sequence[str] = ()) -> list[Source]:
         try:
             words = command_line(pid)
             if _is_qemu(pid, words):
-                found.append((start_time(pid), Source(pid, guest_name(words, pid), "vm", guest_memory)))
+                found.append((start_time(pid), Source(pid, guest_name(words, pid), "vm", guest_memory, follow)))
         except (ProcessGoneError, KsmbenchError):
             continue
     found.sort(key=lambda pair: (pair[0], pair[1].pid))
@@ -100,7 +104,15 @@ def find_guests(names: Sequence[str] = ()) -> list[Source]:
     return [guest for guest in guests if not names or guest.name in names]
 
 
-def find_processes(pids: Sequence[int]) -> list[Source]:
+def find_followed(pid: int) -> Source:
+    """Return a process that descends from a followed one: a guest where it runs QEMU; raises `ProcessGoneError`."""
+    words = command_line(pid)
+    if _is_qemu(pid, words):
+        return Source(pid, guest_name(words, pid), "vm", guest_memory, follow=True)
+    return Source(pid, command_name(pid), "process", all_memory, follow=True)
+
+
+def find_processes(pids: Sequence[int], *, follow: bool = False) -> list[Source]:
     """Return the processes with these ids; raises `KsmbenchError` where one does not exist or has no memory."""
     result = []
     for pid in dict.fromkeys(pids):
@@ -108,7 +120,7 @@ def find_processes(pids: Sequence[int]) -> list[Source]:
             name = command_name(pid)
             if is_kernel_thread(pid):
                 raise KsmbenchError(f"process {pid} ({name}) is a kernel thread, which has no memory of its own")
-            result.append(Source(pid, name, "process", all_memory))
+            result.append(Source(pid, name, "process", all_memory, follow))
         except ProcessGoneError:
             raise KsmbenchError(f"there is no process {pid}; ps lists those that run") from None
     return result

@@ -87,6 +87,11 @@ class Stopper:
                 bufsize=0,
             )
 
+    @property
+    def pids(self) -> list[int]:
+        """The watchdog's process id, if there is one."""
+        return [] if self._watchdog is None else [self._watchdog.pid]
+
     def stop(self, pid: int) -> None:
         """Stop the process, until all its threads stand still or the budget is spent; raises `ProcessGoneError`."""
         if self._watchdog is None or stat_fields(pid)[0] in _STOPPED:

@@ -3,15 +3,26 @@
 import os
 import select
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from ksmbench.capture.frames import NO_FRAME, Frames
+from ksmbench.capture.known import huge_blocks, inside, pieces, places, shifted, without
+from ksmbench.capture.moves import Move, find_moves
 from ksmbench.capture.pagemap import HUGE_PAGES, PRESENT, SWAPPED, ZERO, PageMap, Pages, join, no_pages, only
-from ksmbench.capture.procfs import FLAG_ADVICE, Mapping, ProcessGoneError, merges_any, program_identity
+from ksmbench.capture.procfs import (
+    FLAG_ADVICE,
+    Mapping,
+    ProcessGoneError,
+    merges_any,
+    program_identity,
+    read_text,
+)
 from ksmbench.capture.reading import PIECE_PAGES, Reader, differing
 from ksmbench.capture.recorder import Recorder
-from ksmbench.capture.sources import Source
+from ksmbench.capture.sources import Source, find_followed
 from ksmbench.capture.stopping import Stopper
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Advice, Kind
@@ -19,82 +30,55 @@ from ksmbench.trace.schema import Advice, Kind
 _ABSENT = 0
 _NO_CONTENT = -1
 _NO_FLAGS: frozenset[str] = frozenset()
+_LAYOUTS = 3  # times that a look begins anew, at most, because mappings changed
 
 
-def _places(
-    known: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    # Where each wanted page stands among the known ones (both ascending), and whether it does.
-    place = np.searchsorted(known, wanted)
-    found = np.zeros(len(wanted), np.bool_)
-    inside = place < len(known)
-    found[inside] = known[place[inside]] == wanted[inside]
-    return np.where(found, place, 0), found
+@dataclass
+class Shared:
+    """What the processes of one capture have in common."""
 
-
-def _inside(pages: npt.NDArray[np.int64], mappings: list[Mapping]) -> npt.NDArray[np.bool_]:
-    if not mappings or not len(pages):
-        return np.zeros(len(pages), np.bool_)
-    starts = np.array([m.start for m in mappings])
-    ends = np.array([m.end for m in mappings])
-    at = np.searchsorted(starts, pages, side="right") - 1
-    result: npt.NDArray[np.bool_] = (at >= 0) & (pages < ends[at])
-    return result
-
-
-def _huge_blocks(pages: Pages) -> npt.NDArray[np.int64]:
-    # First pages of the blocks that are huge as a whole; the pages ascend, so such a block's stand together.
-    heads = np.flatnonzero(pages.huge & (pages.page % HUGE_PAGES == 0) & (pages.state == PRESENT))
-    ends = heads + HUGE_PAGES
-    heads, ends = heads[ends <= len(pages.page)], ends[ends <= len(pages.page)]
-    n_huge = np.concatenate([[0], np.cumsum(pages.huge)])
-    whole = (pages.page[ends - 1] - pages.page[heads] == HUGE_PAGES - 1) & (n_huge[ends] - n_huge[heads] == HUGE_PAGES)
-    result: npt.NDArray[np.int64] = pages.page[heads[whole]]
-    return result
-
-
-def _pieces(old: list[Mapping], new: list[Mapping]) -> list[tuple[int, int, Mapping | None, Mapping | None]]:
-    # The address space cut at every boundary: (start, end, old mapping, new mapping), where there is one of them.
-    cuts = sorted({edge for m in (*old, *new) for edge in (m.start, m.end)})
-    result = []
-    i = k = 0
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        while i < len(old) and old[i].end <= start:
-            i += 1
-        while k < len(new) and new[k].end <= start:
-            k += 1
-        before = old[i] if i < len(old) and old[i].start <= start else None
-        after = new[k] if k < len(new) and new[k].start <= start else None
-        if before or after:
-            result.append((start, end, before, after))
-    return result
+    recorder: Recorder
+    store: ContentStore
+    reader: Reader
+    stopper: Stopper
+    frames: Frames = field(default_factory=Frames)
+    watched: list["Watched"] = field(default_factory=list)
 
 
 class Watched:
     """A process under capture; row `space` of the trace's spaces.
 
-    Memory is held as one number per page that is there: the id of its content in the store.
+    Memory is held as numbers, one each per page that is there: of its content in the store, of the kernel's frame, and
+    of the frame that it has in a replay of what is recorded. A process with a `parent` that is under capture too
+    begins, where it executed nothing else since, as the parent's copy.
     """
 
-    def __init__(
-        self, source: Source, space: int, recorder: Recorder, store: ContentStore, reader: Reader, stopper: Stopper
-    ) -> None:
+    def __init__(self, source: Source, space: int, shared: Shared, parent: "Watched | None" = None) -> None:
         self.source = source
         self.space = space
+        self.parent = parent
         self.alive = True
+        self.born_ns = -1  # when the trace begins to tell of it
         self.swapped_unseen = 0  # pages that were swapped out before their content was ever seen
         self.n_pages_read = 0
-        self._recorder, self._store, self._reader, self._stopper = recorder, store, reader, stopper
+        self._all, self._frames = shared.watched, shared.frames
+        self._recorder, self._store, self._reader = shared.recorder, shared.store, shared.reader
+        self._stopper = shared.stopper
         try:
             self._handle = os.pidfd_open(source.pid)
         except ProcessLookupError:
             raise ProcessGoneError from None
-        self.pagemap = PageMap(source.pid)
+        try:
+            self._program = program_identity(source.pid)  # first: one that it executes from here on is noticed
+            self.pagemap = PageMap(source.pid)
+        except BaseException:
+            os.close(self._handle)
+            raise
         self._mappings: list[Mapping] = []
         self._pages = no_pages()
         self._content = np.zeros(0, np.int64)
+        self._frame = np.zeros(0, np.int64)
         self._huge = np.zeros(0, np.int64)  # first pages of huge blocks
-        self._program = program_identity(source.pid)
         self._merges_any = False
         # Where KSM puts the zero page itself: a mergeable page of zeros that became it was not the process's act.
         self.zero_pages_by_ksm = False
@@ -136,7 +120,10 @@ class Watched:
         except ProcessGoneError:
             if not self._gone():
                 return
-            self._recorder.add(max(now, self._recorder.last_time_ns), Kind.EXIT, self.space)
+            if self.born_ns >= 0 or self.parent is None:
+                self._recorder.add(max(now, self._recorder.last_time_ns), Kind.EXIT, self.space)
+            self._frames.drop(self._frame)
+            self._frame = np.zeros(0, np.int64)
             self.alive = False
         finally:
             self._stopper.go()
@@ -146,24 +133,78 @@ class Watched:
         return self._ends_within(1000)
 
     def _look(self, now: int) -> None:
-        mappings = self.source.mappings()
         program = program_identity(self.source.pid)
         if program != self._program:
             self._follow_exec(now, program)
-        pages = join([self.pagemap.look(m.start, m.end) for m in mappings] or [no_pages()])
-        program_identity(self.source.pid)  # if it ended meanwhile, its memory was not absent but gone
+        if self.born_ns < 0:
+            if self.parent is not None and program == self.parent._program:
+                self._begin_as_copy(now, self.parent)
+            self.born_ns = now
+        mappings, pages = self._see()
+        if mappings != self._mappings:
+            for move in find_moves(self._mappings, self._pages, mappings, pages, self._unchanged):
+                self._record_move(now, move)
         self._record_mappings(now, mappings)
         self._record_pages(now, pages)
+
+    def _see(self) -> tuple[list[Mapping], Pages]:
+        # Mappings and the pages in them belong together where none came or went in between: what mremap moved just
+        # then would be nowhere. Who changes them all the time is seen as it is.
+        for _ in range(_LAYOUTS):
+            layout = read_text(self.source.pid, "maps")
+            mappings = self.source.mappings()
+            pages = join([self.pagemap.look(m.start, m.end) for m in mappings] or [no_pages()])
+            if read_text(self.source.pid, "maps") == layout:
+                break
+        program_identity(self.source.pid)  # if it ended meanwhile, its memory was not absent but gone
+        return mappings, pages
+
+    def _begin_as_copy(self, now: int, parent: "Watched") -> None:
+        # What fork does with each mapping's advice, and with the pages below it.
+        self._recorder.add(now, Kind.FORK, parent.space, value=self.space)
+        self._mappings = [m for m in parent._mappings if "dc" not in m.flags]
+        copied = inside(parent._pages.page, [m for m in self._mappings if "wf" not in m.flags])
+        self._pages = only(parent._pages, copied)
+        self._content, self._frame = parent._content[copied], parent._frame[copied]
+        self._frames.hold(self._frame)
+        self._huge = huge_blocks(self._pages)
+        self._merges_any = parent._merges_any
 
     def _follow_exec(self, now: int, program: tuple[str, ...]) -> None:
         pagemap = PageMap(self.source.pid)  # the old one shows the page table that was there when it was opened
         self.pagemap.close()
         self.pagemap = pagemap
         self._program = program
-        self._recorder.add(now, Kind.EXEC, self.space)
+        if self.source.follow:
+            self.source = find_followed(self.source.pid)
+        if self.born_ns >= 0:
+            self._recorder.add(now, Kind.EXEC, self.space)
         self._mappings = []
         self._keep(np.zeros(len(self._content), np.bool_))
         self._merges_any = False
+
+    def _unchanged(self, pages: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        # Whether the pages hold what those at these rows held.
+        data, read = self._reader.read(self.source.pid, pages)
+        return read & ~differing(data, self._store, self._content[rows])
+
+    def _record_move(self, now: int, move: Move) -> None:
+        n, distance = move.end - move.start, move.target - move.start
+        self._recorder.add(now, Kind.MOVE, self.space, page=move.start, n_pages=n, value=move.target)
+        parts = shifted(self._mappings, move.start, move.end, distance)
+        left = without(without(self._mappings, move.start, move.end), move.target, move.target + n)
+        self._mappings = sorted([*left, *parts], key=lambda m: m.start)
+        page = self._pages.page
+        self._keep(~((page >= move.target) & (page < move.target + n)))
+        page = self._pages.page.copy()
+        moving = (page >= move.start) & (page < move.end)
+        page[moving] += distance
+        order = np.argsort(page)
+        if distance % HUGE_PAGES:
+            self._pages.huge[moving] = False
+        self._pages = only(self._pages._replace(page=page), order)
+        self._content, self._frame = self._content[order], self._frame[order]
+        self._huge = huge_blocks(self._pages)
 
     def _record_mappings(self, now: int, new: list[Mapping]) -> None:
         add = self._recorder.add
@@ -173,11 +214,11 @@ class Watched:
             add(now, Kind.PRCTL, self.space, value=int(merges_any_now))
         if new == self._mappings:
             return
-        pieces = _pieces(self._mappings, new)
-        for start, end, before, after in pieces:
+        cut = pieces(self._mappings, new)
+        for start, end, before, after in cut:
             if before and (not after or before.name != after.name):
                 add(now, Kind.UNMAP, self.space, page=start, n_pages=end - start)
-        for start, end, before, after in pieces:
+        for start, end, before, after in cut:
             if not after:
                 continue
             flags = before.flags if before and before.name == after.name else None
@@ -187,17 +228,18 @@ class Watched:
             for flag in sorted(flags ^ after.flags):
                 advice = FLAG_ADVICE[flag][0 if flag in after.flags else 1]
                 add(now, Kind.MADVISE, self.space, page=start, n_pages=end - start, value=advice)
-        kept = [Mapping(s, e, a.flags, a.name) for s, e, b, a in pieces if a and b and b.name == a.name]
-        self._keep(_inside(self._pages.page, kept))
+        kept = [Mapping(s, e, a.flags, a.name) for s, e, b, a in cut if a and b and b.name == a.name]
+        self._keep(inside(self._pages.page, kept))
         self._mappings = new
 
     def _keep(self, which: npt.NDArray[np.bool_]) -> None:
+        self._frames.drop(self._frame[~which])
         self._pages = only(self._pages, which)
-        self._content = self._content[which]
-        self._huge = _huge_blocks(self._pages)
+        self._content, self._frame = self._content[which], self._frame[which]
+        self._huge = huge_blocks(self._pages)
 
     def _record_pages(self, now: int, pages: Pages) -> None:
-        place, found = _places(self._pages.page, pages.page)
+        place, found = places(self._pages.page, pages.page)
         if len(self._pages.page):
             content = np.where(found, self._content[place], _NO_CONTENT)
             before = np.where(found, self._pages.state[place], _ABSENT)
@@ -210,11 +252,24 @@ class Watched:
             # It went away between the look at the page table and the reading: as if it had been so before.
             pages = only(pages, read)
             content, was, before = content[read], was[read], before[read]
+        self._record_states(now, pages, before, was)
+        changed = (pages.state == PRESENT) & ((before != PRESENT) | (content != was))
+        # What was written into another frame meanwhile, as copy-on-write does, has that one.
+        pages.pfn[changed] = self.pagemap.frames(pages.page[changed])
+        frame = self._record_frames(now, pages, content, changed)
+        became_zero = (pages.state == ZERO) & ((before == PRESENT) | (before == SWAPPED))
+        read_now = (pages.state == ZERO) & ((before == _ABSENT) | became_zero)
+        self._recorder.add_pages(now, Kind.READ, self.space, pages.page[read_now])
+        self._record_huge(now, pages, frame)
+        self._pages, self._content, self._frame = pages, content, frame
+
+    def _record_states(self, now: int, pages: Pages, before: npt.NDArray[np.uint8], was: npt.NDArray[np.int64]) -> None:
+        # Pages that went, to swap or altogether.
         add = self._recorder.add_pages
-        _, still = _places(pages.page, self._pages.page)
+        _, still = places(pages.page, self._pages.page)
         if self.zero_pages_by_ksm:
             mergeable = [m for m in self._mappings if "mg" in m.flags]
-            replaced = (pages.state == ZERO) & (before == PRESENT) & (was == 0) & _inside(pages.page, mergeable)
+            replaced = (pages.state == ZERO) & (before == PRESENT) & (was == 0) & inside(pages.page, mergeable)
             pages.state[replaced] = PRESENT  # for the process it is still its frame of zeros, also when KSM undoes it
         became_zero = (pages.state == ZERO) & ((before == PRESENT) | (before == SWAPPED))
         gone = np.union1d(self._pages.page[~still], pages.page[became_zero])
@@ -222,14 +277,70 @@ class Watched:
         swapped = (pages.state == SWAPPED) & (before == PRESENT)
         add(now, Kind.SWAPOUT, self.space, pages.page[swapped])
         self.swapped_unseen += int(np.count_nonzero((pages.state == SWAPPED) & (before == _ABSENT)))
-        written = (pages.state == PRESENT) & ((before != PRESENT) | (content != was))
-        add(now, Kind.WRITE, self.space, pages.page[written], content[written])
-        add(now, Kind.READ, self.space, pages.page[(pages.state == ZERO) & ((before == _ABSENT) | became_zero)])
-        huge = _huge_blocks(pages)
+
+    def _record_frames(
+        self, now: int, pages: Pages, content: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        # Records what was written, and with whom each page shares its frame; returns the frames that a replay has then.
+        place, found = places(self._pages.page, pages.page)
+        kept = np.flatnonzero(found & (pages.state == PRESENT))
+        frame = np.full(len(pages.page), NO_FRAME)
+        frame[kept] = self._frame[place[kept]]
+        self._frames.drop(np.delete(self._frame, place[kept]))
+        # The same bytes in another frame.
+        other = np.zeros(len(pages.page), np.bool_)
+        known = self._pages.pfn[place[kept]]
+        other[kept] = ~changed[kept] & (known != 0) & (pages.pfn[kept] != 0) & (known != pages.pfn[kept])
+        asked = np.flatnonzero((changed | other) & (pages.pfn != 0))
+        for twin in self._all:
+            if twin is not self and twin.alive and len(asked):
+                same, theirs = twin._mapped(pages.page[asked], pages.pfn[asked], content[asked])
+                rows = asked[same]
+                self._recorder.add_pages(now, Kind.SHARE, self.space, pages.page[rows], twin.space)
+                self._frames.hold(theirs)
+                self._frames.drop(frame[rows])
+                frame[rows] = theirs
+                changed, other = changed.copy(), other.copy()
+                changed[rows] = other[rows] = False
+                asked = asked[~same]
+        self._recorder.add_pages(now, Kind.WRITE, self.space, pages.page[changed], content[changed])
+        self._separate(frame, np.flatnonzero(changed))
+        # A frame of one's own that is another one now was moved by the kernel; one that was shared was copied.
+        touched = np.flatnonzero(other & self._frames.shared(frame))
+        touched = touched[~self.pagemap.merged(pages.pfn[touched])]
+        self._recorder.add_pages(now, Kind.TOUCH, self.space, pages.page[touched])
+        self._separate(frame, touched)
+        return frame
+
+    def _mapped(
+        self, pages: npt.NDArray[np.int64], pfn: npt.NDArray[np.int64], content: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        # Which of the pages have these frames and contents here too, now and not by KSM; and their frames in a replay.
+        place, found = places(self._pages.page, pages)
+        rows = np.flatnonzero(found)
+        at = place[rows]
+        rows = rows[(self._pages.pfn[at] == pfn[rows]) & (self._content[at] == content[rows]) & (self._frame[at] >= 0)]
+        if len(rows):
+            rows = rows[self.pagemap.frames(pages[rows]) == pfn[rows]]
+            rows = rows[~self.pagemap.merged(pfn[rows])]
+        same = np.zeros(len(pages), np.bool_)
+        same[rows] = True
+        return same, self._frame[place[rows]]
+
+    def _separate(self, frame: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
+        # A write goes into a frame of one's own: into the one that is there, or into a new one.
+        rows = rows[(frame[rows] == NO_FRAME) | self._frames.shared(frame[rows])]
+        self._frames.drop(frame[rows])
+        frame[rows] = self._frames.new(len(rows))
+
+    def _record_huge(self, now: int, pages: Pages, frame: npt.NDArray[np.int64]) -> None:
+        # A block whose frames are shared is the huge one of who has them too: recorded there.
+        huge = huge_blocks(pages)
         fresh = np.setdiff1d(huge, self._huge, assume_unique=True)
-        add(now, Kind.HUGE, self.space, (fresh[:, None] + np.arange(HUGE_PAGES)).reshape(-1))
+        rows = np.searchsorted(pages.page, fresh)[:, None] + np.arange(HUGE_PAGES)
+        fresh = fresh[~self._frames.shared(frame[rows]).any(axis=1)]
+        self._recorder.add_pages(now, Kind.HUGE, self.space, (fresh[:, None] + np.arange(HUGE_PAGES)).reshape(-1))
         self._huge = huge
-        self._pages, self._content = pages, content
 
     def _read(self, pages: Pages, content: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         # Reads what holds a frame, and puts the ids of what changed into `content`; returns which pages were there.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ksmbench.capture.session import Progress, Recorded
 
+_COMMAND = "ksmbench.capture.command"
+
 
 def _progress(duration: float | None) -> "Callable[[Progress], None] | None":
     if not sys.stderr.isatty():
@@ -63,16 +65,29 @@ def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
     return [*given, *map(int, words)]
 
 
-@click.command()
-@click.argument("names", nargs=-1, metavar="[NAME|PID]...")
+class _WithCommand(click.Command):
+    # What follows "--" is a command with options of its own.
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = args[at + 1 :] if at < len(args) else None
+        return super().parse_args(ctx, args[:at])
+
+
+@click.command(cls=_WithCommand, options_metavar="[OPTIONS]")
+@click.argument("names", nargs=-1, metavar="[NAME|PID]... [-- COMMAND...]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
 @click.option("--qemu", is_flag=True, help="Record running QEMU guests: all, or those named.")
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(1), help="Record this process; more may follow.")
+@click.option(
+    "--children/--no-children",
+    default=None,
+    help="Record the processes that these start, too [default: yes; no with --qemu].",
+)
 @click.option("--interval", default=1.0, show_default=True, type=_Seconds(0.01), help="Seconds from look to look.")
 @click.option(
     "--duration",
     type=_Seconds(0, min_open=True),
-    help="Seconds to record [default: until Ctrl-C, or every process ended].",
+    help="Seconds to record [default: until Ctrl-C, or every process ended]. A COMMAND that still runs is terminated.",
 )
 @click.option(
     "--stop",
@@ -91,6 +106,7 @@ def capture(
     output: Path,
     qemu: bool,
     pids: tuple[int, ...],
+    children: bool | None,
     interval: float,
     duration: float | None,
     stop_ms: float,
@@ -108,20 +124,25 @@ def capture(
     Example: ksmbench capture --qemu -o today --interval 1 --duration 60
              ksmbench capture --qemu web-1 web-2 -o web
              ksmbench capture --pid 4711 4712 -o workers
+             ksmbench capture -o sorting --interval 0.5 -- sort -S 500M words
     """
-    if qemu == bool(pids):
-        raise UsageError("say what to record: --qemu for guests or --pid N for processes, one of the two")
+    words: list[str] | None = click.get_current_context().meta[_COMMAND]
+    if qemu + bool(pids) + (words is not None) != 1:
+        raise UsageError("say what to record: --qemu for guests, --pid N for processes or -- COMMAND, one of the three")
     wanted = _pids(pids, () if qemu else names)
+    follow = not qemu if children is None else children
 
+    from ksmbench.capture.command import Started
     from ksmbench.capture.manifest import Options
     from ksmbench.capture.session import Session, check_output
     from ksmbench.capture.sources import find_guests, find_processes
 
     check_output(output, force)
-    sources = find_guests(names) if qemu else find_processes(wanted)
+    started = None if words is None else Started(words, follow)
+    sources = find_guests(names, follow=follow) if qemu else find_processes(wanted, follow=follow)
     command = shlex.join(["ksmbench", *sys.argv[1:]])
     options = Options(output, interval, duration, stop_ms / 1000, force, label, notes, recipe, command)
-    session = Session(sources, options)
+    session = Session(sources, options, started)
 
     def end(*_: object) -> None:
         session.interrupt()
@@ -135,10 +156,13 @@ def capture(
     try:
         facts = session.run(show)
     finally:
+        if started is not None:
+            started.end()
         if show is not None:
             click.echo(err=True)
     end_ns, reason = facts["end"]["time_ns"], facts["end"]["reason"]
-    click.echo(f"{output}: {end_ns / 1e9:.1f} s of {len(sources)} recorded in {facts['looks']} looks; ended: {reason}")
+    n = len(facts["sources"])
+    click.echo(f"{output}: {end_ns / 1e9:.1f} s of {n} recorded in {facts['looks']} looks; ended: {reason}")
     if facts["looks_left_out"]:
         click.echo(f"{facts['looks_left_out']} looks were left out, since those before took longer than --interval")
     click.echo(_table(session.recorded()))

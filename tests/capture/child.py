@@ -95,13 +95,21 @@ class Child:
 class Recording:
     """A capture of children in a thread; `looks(n)` waits for n further looks."""
 
-    def __init__(self, children: Sequence[Child], path: Path, *, stop_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        path: Path,
+        *,
+        stop_s: float = 0.0,
+        follow: bool = False,
+        interval_s: float = 0.02,
+    ) -> None:
         self.path = path
         self.facts: dict[str, Any] = {}
         self._error: Exception | None = None
         self._looked = threading.Semaphore(0)
-        options = Options(path, 0.02, None, stop_s)
-        self._session = Session(find_processes([child.pid for child in children]), options)
+        options = Options(path, interval_s, None, stop_s)
+        self._session = Session(find_processes([child.pid for child in children], follow=follow), options)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
