@@ -1,9 +1,12 @@
 """When ksmd runs: the rules of virtual time, on traces small enough to work out by hand."""
 
+from typing import Any
+
 import pytest
 
 from ksmbench import designs
 from ksmbench.engine.clock import sleep_end
+from ksmbench.errors import UsageError
 from ksmbench.replaying import replay
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Advice, Kind
@@ -103,6 +106,23 @@ def test_a_snapshot_ends_when_its_counters_have_settled() -> None:
     assert result.summary["full_scans"] == 11
     for name in ("none", "oracle"):
         assert replay(trace_of(registered(0)), name).summary["seconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "options", "why"),
+    [
+        ("sleep_millisecs", 0, {"cost": "none", "until": 1.0}, "time would stand still"),
+        ("pages_to_scan", 0, {}, "pages_to_scan=0 never ends a scan"),
+        ("advisor_max_pages_to_scan", 0, {"advisor_mode": 1}, "pages_to_scan=0 never ends a scan"),
+        ("no_such_file", 0, {"advisor_mode": 1, "advisor_min_pages_to_scan": 1 << 32}, "pages_to_scan=0 never ends"),
+    ],
+)
+def test_what_the_trace_or_the_advisor_stores_cannot_make_a_replay_endless(
+    name: str, value: int, options: dict[str, Any], why: str
+) -> None:
+    trace = trace_of([*registered(0), (0, Kind.TUNE, 0, 0, 0, value)], (name,), {3: 0})
+    with pytest.raises(UsageError, match=why):
+        replay(trace, sample="end", **options)
 
 
 def test_a_batch_costs_time_and_the_next_sleep_begins_after_it() -> None:

@@ -1,4 +1,7 @@
-"""The scan-time advisor, line by line after section 6 of the specification."""
+"""The scan-time advisor, line by line after section 6 of the specification.
+
+Numbers are unsigned and wrap: pages_to_scan and its product at 32 bits, all others at 64.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,17 @@ class Advisor:
         d = (cpu_ns - self.cpu) // 1_000_000
         p = max(1, d * 100 // (t * 1000))
         last = self.scan_time or t
-        f = max(1, target * 100 // t)
+        f = max(1, (target * 100 & U64) // t)
         change = max(1, t * 100 // last)
         change = (70 * self.change + 30 * change) // 100
         new = (pages * 100 & U32) // f
-        new = new * change // 100
+        new = (new * change & U64) // 100
         per = max(1, pages // p)
         new = min(new, per * max_cpu & U64)
         new = max(new, per * 10)
         new = min(new, settings["advisor_max_pages_to_scan"])
         self.change, self.scan_time, self.cpu = change, t, cpu_ns
-        return new
+        return new & U32
 
 
 def end_of_scan(ksm: Ksm, now: int, began: int) -> None:

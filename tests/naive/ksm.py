@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ksmbench.designs.ksm.features import Features
-from tests.naive.advisor import Advisor
+from tests.naive.advisor import U32, Advisor
 from tests.naive.memory import Frame, Memory, Mm
 from tests.naive.process import detach, process
 from tests.naive.stable import Node, Stable
@@ -86,7 +86,7 @@ class Ksm:
         self.checksums = self.comparisons = self.compared_bytes = self.merges = 0
         self.cpu_ns = 0
         if self.settings.get("advisor_mode"):
-            self.settings["pages_to_scan"] = self.settings["advisor_min_pages_to_scan"]
+            self.settings["pages_to_scan"] = self.settings["advisor_min_pages_to_scan"] & U32
 
     def tree_number(self, frame: Frame) -> int:
         """The node whose trees hold the frame: all share one while nodes do not matter."""

@@ -1,6 +1,7 @@
 """The scan-time advisor: pages_to_scan after a full scan (6), with ksmd's time as the cost model has it.
 
-It runs in Python, once in a full scan, as the kernel's 64-bit unsigned arithmetic does not fit compiled int64.
+It runs in Python, once in a full scan, as the kernel's 64-bit unsigned arithmetic does not fit compiled int64: there
+products wrap at 64 bits, that of pages_to_scan at 32, and so does what is stored in it.
 """
 
 from ksmbench.designs.ksm import state as at
@@ -19,7 +20,7 @@ def advise(machine: Machine, start_ns: int) -> None:
     cpu_ns = int(m[Counter.CPU_NS])
     percent = max(1, (cpu_ns - int(m[at.ADVISOR_CPU_NS])) // 1_000_000 * 100 // (seconds * 1000))
     last = int(m[at.ADVISOR_SCAN_TIME]) or seconds
-    factor = max(1, int(m[at.ADVISOR_TARGET_SCAN_TIME]) * 100 // seconds)
+    factor = max(1, (int(m[at.ADVISOR_TARGET_SCAN_TIME]) * 100 & _U64) // seconds)
     change = (70 * int(m[at.ADVISOR_CHANGE]) + 30 * max(1, seconds * 100 // last)) // 100
     pages = int(m[at.PAGES_TO_SCAN])
     per_percent = max(1, pages // percent)
@@ -27,4 +28,4 @@ def advise(machine: Machine, start_ns: int) -> None:
     new = min(new, per_percent * int(m[at.ADVISOR_MAX_CPU]) & _U64)
     new = min(max(new, per_percent * _LEAST_CPU), int(m[at.ADVISOR_MAX_PAGES_TO_SCAN]))
     m[at.ADVISOR_CHANGE], m[at.ADVISOR_SCAN_TIME], m[at.ADVISOR_CPU_NS] = change, seconds, cpu_ns
-    m[at.PAGES_TO_SCAN] = new
+    m[at.PAGES_TO_SCAN] = new & _U32

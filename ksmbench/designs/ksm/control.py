@@ -6,6 +6,8 @@ from ksmbench.designs.ksm.stable import probe_parked, remove_node
 from ksmbench.designs.ksm.state import (
     ADVISOR_CHANGE,
     ADVISOR_CPU_NS,
+    ADVISOR_MAX_CPU,
+    ADVISOR_MAX_PAGES_TO_SCAN,
     ADVISOR_MIN_PAGES_TO_SCAN,
     ADVISOR_MODE,
     ADVISOR_SCAN_TIME,
@@ -108,40 +110,63 @@ def set_advisor(m: Vector, mode: Integer) -> None:
     m[ADVISOR_MODE] = mode
     if mode:
         m[SCAN_START] = m[ADVISOR_CHANGE] = m[ADVISOR_SCAN_TIME] = m[ADVISOR_CPU_NS] = 0
-        m[PAGES_TO_SCAN] = m[ADVISOR_MIN_PAGES_TO_SCAN]
+        m[PAGES_TO_SCAN] = m[ADVISOR_MIN_PAGES_TO_SCAN] & UNSIGNED_MAX
     else:
         m[PAGES_TO_SCAN] = DEFAULT_PAGES_TO_SCAN
 
 
 @part
+def _parsed(setting: Integer, value: Integer) -> Integer:
+    # What the kernel reads from the digits of `value`, or -1 where it refuses them whatever its state.
+    if value < 0 or setting < 0:
+        return -1
+    least: Integer = 0
+    most: Integer = UNSIGNED_MAX
+    if setting == SMART_SCAN or setting == USE_ZERO_PAGES:
+        while value >= 10:  # the first digit decides, here alone
+            value //= 10
+        most = 1
+    elif setting == MERGE_ACROSS_NODES or setting == ADVISOR_MODE:
+        most = 1
+    elif setting == RUN:
+        most = 2
+    elif setting == MAX_PAGE_SHARING:
+        least = 2
+        most = INT_MAX
+    elif setting == ADVISOR_MAX_CPU:
+        value &= UNSIGNED_MAX
+    elif setting == ADVISOR_MIN_PAGES_TO_SCAN or setting == ADVISOR_MAX_PAGES_TO_SCAN:
+        most = value
+    elif setting == ADVISOR_TARGET_SCAN_TIME:
+        least = 1
+        most = value
+    return value if least <= value <= most else -1
+
+
+@part
+def _stored(m: Vector, setting: Integer, value: Integer) -> Integer:
+    # Put a value of the right range into force; whether the kernel can at this moment.
+    if setting == MAX_PAGE_SHARING or setting == MERGE_ACROSS_NODES:
+        if value != m[setting] and (m[Counter.PAGES_SHARED] != 0 or not _remove_all_stable_nodes(m)):
+            return False
+    elif setting == PAGES_TO_SCAN and m[ADVISOR_MODE]:
+        return False
+    if setting == ADVISOR_MODE:
+        if value != m[ADVISOR_MODE]:
+            set_advisor(m, value)
+        return True
+    changed = value != m[setting]
+    m[setting] = value
+    if setting == RUN and value == 2 and changed:
+        _unmerge_everything(m)
+    elif setting == SLEEP_MILLISECS and m[SLEEP_STORE_WAKES]:
+        sleep_changed(m, value * 1_000_000)
+    return True
+
+
+@part
 def store(m: Vector, setting: Integer, value: Integer) -> None:
     """A store of `value` to setting number `setting`; what the kernel refuses is counted and changes nothing."""
-    ok = 0 <= value <= UNSIGNED_MAX and setting >= 0
-    if ok and setting == RUN:
-        ok = value <= 2
-        if ok and value != m[RUN]:
-            m[RUN] = value
-            if value == 2:
-                _unmerge_everything(m)
-    elif ok and (setting == SMART_SCAN or setting == USE_ZERO_PAGES):
-        ok = value <= 1
-        if ok:
-            m[setting] = value
-    elif ok and setting == ADVISOR_MODE:
-        ok = value <= 1
-        if ok and value != m[ADVISOR_MODE]:
-            set_advisor(m, value)
-    elif ok and (setting == MAX_PAGE_SHARING or setting == MERGE_ACROSS_NODES):
-        ok = 2 <= value <= INT_MAX if setting == MAX_PAGE_SHARING else value <= 1
-        if ok and value != m[setting]:
-            ok = m[Counter.PAGES_SHARED] == 0 and _remove_all_stable_nodes(m)
-            if ok:
-                m[setting] = value
-    elif ok and (setting == PAGES_TO_SCAN and m[ADVISOR_MODE] or setting == ADVISOR_TARGET_SCAN_TIME and value == 0):
-        ok = False
-    elif ok:
-        m[setting] = value
-        if setting == SLEEP_MILLISECS and m[SLEEP_STORE_WAKES]:
-            sleep_changed(m, value * 1_000_000)
-    if not ok:
+    parsed = _parsed(setting, value)
+    if parsed < 0 or not _stored(m, setting, parsed):
         m[REFUSED] += 1

@@ -7,6 +7,7 @@ from ksmbench.engine import machine
 from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
 
 _MAX = (1 << 32) - 1
+_LONG_MAX = (1 << 63) - 1  # of what the kernel keeps in 64 bits; a trace cannot hold more
 
 # Each setting with the feature that brought it ("" for those that always were) and the scalar that holds it.
 _SETTINGS: tuple[tuple[str, int, Setting], ...] = (
@@ -51,17 +52,17 @@ _SETTINGS: tuple[tuple[str, int, Setting], ...] = (
     (
         "advisor",
         at.ADVISOR_MIN_PAGES_TO_SCAN,
-        Setting("advisor_min_pages_to_scan", 500, 0, _MAX, "pages_to_scan when the advisor is turned on"),
+        Setting("advisor_min_pages_to_scan", 500, 0, _LONG_MAX, "pages_to_scan when the advisor is turned on"),
     ),
     (
         "advisor",
         at.ADVISOR_MAX_PAGES_TO_SCAN,
-        Setting("advisor_max_pages_to_scan", 30000, 0, _MAX, "the most that the advisor sets"),
+        Setting("advisor_max_pages_to_scan", 30000, 0, _LONG_MAX, "the most that the advisor sets"),
     ),
     (
         "advisor",
         at.ADVISOR_TARGET_SCAN_TIME,
-        Setting("advisor_target_scan_time", 200, 1, _MAX, "seconds that a full scan should last"),
+        Setting("advisor_target_scan_time", 200, 1, _LONG_MAX, "seconds that a full scan should last"),
     ),
 )
 _BUG = "count pages_scanned as 6.6 to 6.9 did before their fix (not a file of the kernel)"
@@ -141,4 +142,4 @@ def load_release(kept: machine.Machine, features: Features, settings: dict[str, 
     m[at.PAGES_SCANNED_BUG] = settings.get("pages_scanned_bug", 0)
     m[at.MERGE_ACROSS_NODES] = settings.get("merge_across_nodes", 1)
     if m[at.ADVISOR_MODE]:
-        m[at.PAGES_TO_SCAN] = m[at.ADVISOR_MIN_PAGES_TO_SCAN]
+        m[at.PAGES_TO_SCAN] = m[at.ADVISOR_MIN_PAGES_TO_SCAN] & _MAX
