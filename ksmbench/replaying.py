@@ -148,7 +148,7 @@ def replay(
     complete = designs.complete_settings(chosen, settings)
     codes = designs.encoded(chosen, complete)
     profile = find_profile(cost)
-    plan = make_plan(opened, mergeable=mergeable, max_memory=max_memory)
+    plan = make_plan(opened, mergeable=mergeable, max_memory=max_memory, bytes_per_entry=chosen.bytes_per_entry)
     timing = _timing(plan, codes, sample, profile, until, max_memory, ignore_tune=ignore_tune)
     record = chosen.run(opened, plan, codes, timing, check=check, progress=progress)
     if record.wrong:

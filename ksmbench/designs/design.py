@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ksmbench.engine.plan import BYTES_PER_ENTRY
 from ksmbench.errors import UsageError
 
 Value = int | str  # of a setting, as results and texts show it
@@ -100,6 +101,7 @@ class Design:
     settings: tuple[Setting, ...] = ()
     counters: tuple[str, ...] = ()  # columns of `samples` that it has; see `ksmbench.engine.counters` for the others
     space_counters: tuple[str, ...] = ()  # the same of `spaces`
+    bytes_per_entry: int = BYTES_PER_ENTRY  # that a replay holds
     run: Callable[..., Any] = field(repr=False, default=lambda: None)
 
     @property

@@ -126,7 +126,9 @@ def _placed(
     return result
 
 
-def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_MEMORY) -> Plan:
+def make_plan(
+    trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_MEMORY, bytes_per_entry: int = BYTES_PER_ENTRY
+) -> Plan:
     """Translate `trace`; raises `TraceError` where a replay would need more than `max_memory` bytes."""
     events = trace.events
     mm, value, owners = _generations(trace)
@@ -134,7 +136,7 @@ def make_plan(trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_M
     n_entries = sum(universe.size.tolist())  # of any size, as it is checked
     n_folios = sum((events.n_pages[events.kind == Kind.HUGE] // FOLIO_PAGES).tolist())
     needed = (
-        n_entries * BYTES_PER_ENTRY
+        n_entries * bytes_per_entry
         + len(mm) * BYTES_PER_EVENT
         + n_folios * BYTES_PER_FOLIO
         + (len(universe.pairs) + len(universe.gaps)) * BYTES_PER_RUN

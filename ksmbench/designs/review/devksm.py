@@ -18,6 +18,7 @@ from ksmbench.designs.review.looping import STOP, finish_batch, next_action
 from ksmbench.designs.review.merging import changed, has_quota, join, merge_pair
 from ksmbench.designs.review.places import free_place, go_to, is_empty, link_before, make_place, unlink
 from ksmbench.designs.review.running import (
+    BYTES_PER_ENTRY,
     COMMON_SETTINGS,
     COUNTERS,
     SLEEP_SETTING,
@@ -363,6 +364,7 @@ DESIGN = Design(
         ),
         Setting("index_bug", 0, 0, 1, "1: as before 8 June, the index moves on once more after every batch"),
     ),
+    bytes_per_entry=BYTES_PER_ENTRY,
     counters=COUNTERS,
     run=bind(
         Parts(

@@ -13,7 +13,7 @@ Source: Linux 2.6.32, as told in `ksm-semantics.md` 10 (c) and 11; rule by rule 
 from ksmbench.designs.design import OF_2009, Design
 from ksmbench.designs.review.ksm_rollup import loop_ring
 from ksmbench.designs.review.ring import RUN_SETTING
-from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, Parts, bind, wrprotect_setting
+from ksmbench.designs.review.running import BYTES_PER_ENTRY, COMMON_SETTINGS, COUNTERS, Parts, bind, wrprotect_setting
 from ksmbench.designs.review.state import BREAKS_FAILED, FORGETS, NEEDS_MERGEABLE
 
 DESIGN = Design(
@@ -22,6 +22,7 @@ DESIGN = Design(
     source="Linux 2.6.32, mm/ksm.c",
     family=OF_2009,
     settings=(RUN_SETTING, *COMMON_SETTINGS, wrprotect_setting("pte")),
+    bytes_per_entry=BYTES_PER_ENTRY,
     counters=(*COUNTERS, "pages_unshared", "pages_volatile"),
     run=bind(
         Parts(

@@ -14,7 +14,7 @@ Source: Hugh Dickins's mails of 8 and 29 June 2009, as told in `ksm-semantics.md
 from ksmbench.designs.design import OF_2009, Design, Setting
 from ksmbench.designs.review.looping import STOP, finish_batch, next_action
 from ksmbench.designs.review.ring import RUN_SETTING, batch, do_event, is_ready
-from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, Parts, bind, wrprotect_setting
+from ksmbench.designs.review.running import BYTES_PER_ENTRY, COMMON_SETTINGS, COUNTERS, Parts, bind, wrprotect_setting
 from ksmbench.designs.review.state import BILLS_ABSENT, BREAKS_FAILED, NEEDS_MERGEABLE
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT
 from ksmbench.engine.columns import pinned
@@ -52,6 +52,7 @@ DESIGN = Design(
         wrprotect_setting("pte"),
         Setting.of_words("list", "mm", LIST_WORDS, "what the list is of: mms, or runs of mergeable pages"),
     ),
+    bytes_per_entry=BYTES_PER_ENTRY,
     counters=COUNTERS,
     run=bind(
         Parts(

@@ -25,7 +25,15 @@ from ksmbench.designs.review.holding import (
 from ksmbench.designs.review.looping import STOP, finish_batch, next_action
 from ksmbench.designs.review.mmlist import CALLBACK_WORDS, FORK, MREMAP, MUNMAP, ask, list_mm, make_slot, release
 from ksmbench.designs.review.places import go_to, is_empty, retire
-from ksmbench.designs.review.running import COMMON_SETTINGS, COUNTERS, SLEEP_SETTING, Parts, bind, wrprotect_setting
+from ksmbench.designs.review.running import (
+    BYTES_PER_ENTRY,
+    COMMON_SETTINGS,
+    COUNTERS,
+    SLEEP_SETTING,
+    Parts,
+    bind,
+    wrprotect_setting,
+)
 from ksmbench.designs.review.scanning import scan_place
 from ksmbench.designs.review.state import (
     BILLS_ABSENT,
@@ -322,6 +330,7 @@ DESIGN = Design(
         Setting.of_words("callbacks", "none", CALLBACK_WORDS, "hooks that mm calls, beyond the RFC's own", many=True),
         Setting("merge_pid", -1, -1, (1 << 31) - 1, "a space to merge though it never asked, by its row in the trace"),
     ),
+    bytes_per_entry=BYTES_PER_ENTRY,
     counters=COUNTERS,
     run=bind(
         Parts(

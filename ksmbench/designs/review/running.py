@@ -25,6 +25,8 @@ from ksmbench.trace.columns import Trace
 # Bytes of struct rmap_item, tree_item (devksm and RFC: a node and a pointer) and mm_slot or region, on 64-bit.
 ITEM_BYTES, ELEMENT_BYTES, SLOT_BYTES = 64, 32, 48
 
+BYTES_PER_ENTRY = 150  # of a replay, as `Plan` counts them
+
 _MAX = (1 << 32) - 1
 COMMON_SETTINGS = (
     Setting("pages_to_scan", 100, 0, _MAX, "steps that ksmd takes before it sleeps"),
@@ -95,10 +97,10 @@ def _machine(parts: Parts, trace: Trace, plan: Plan, settings: dict[str, int]) -
     add_memory(machine, plan.n_entries, plan.n_mms, plan.n_folios)
     add_tracking(machine, plan.n_entries, plan.n_mms)
     at.add_items(machine, plan.pages(), _last_entries(plan))
-    at.add_places(machine, plan.n_entries + plan.n_mms)
     at.add_mms(machine, plan.n_mms)
     m = machine.m
     by_area = parts.regions or settings.get("list")
+    at.add_places(machine, plan.n_entries if by_area else plan.n_mms)
     if not by_area:
         at.place_per_mm(machine)
     for name, value in settings.items():

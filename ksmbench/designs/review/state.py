@@ -3,7 +3,8 @@
 An item is the row of the page-table entry it is about; items of addresses that can never be present are only counted,
 per hole (the never present pages that follow an entry). An element of the stable tree is a row of the ELEMENT columns
 with its tree links in NODE_ROWS: there are never more than items. A *place* is what the scan goes through one after the
-other: an mm, a region of the device or an area; place 0 is the list's head. Memory: 61 bytes per entry.
+other: an mm, a region of the device or an area; place 0 is the list's head. Memory: 61 bytes per entry, and where
+places are regions or areas 41 more.
 """
 
 from typing import Any
