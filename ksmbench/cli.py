@@ -8,6 +8,7 @@ from ksmbench import __version__
 from ksmbench.commands.capture import capture
 from ksmbench.commands.compare import compare
 from ksmbench.commands.designs import designs
+from ksmbench.commands.doctor import doctor
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
 from ksmbench.commands.validate import validate
@@ -27,7 +28,7 @@ def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
 
 
-for command in (capture, info, designs, replay, compare, validate):  # in the order of the data
+for command in (doctor, capture, info, designs, replay, compare, validate):  # in the order of the data
     cli.add_command(command)
 
 

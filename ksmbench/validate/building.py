@@ -32,6 +32,15 @@ def cache_folder(name: str) -> Path:
     return folder
 
 
+def _compiler() -> str | None:
+    return shutil.which("gcc") or shutil.which("cc")
+
+
+def why_not_built() -> str | None:
+    """What this host lacks for compiling, in one sentence, or None."""
+    return None if _compiler() else "there is no C compiler"
+
+
 def built(source: Path) -> Path:
     """The static program made of `source`, a C file or a folder of C files; compiled at the first call."""
     sources = sorted(source.glob("*.[ch]")) if source.is_dir() else [source]
@@ -41,7 +50,7 @@ def built(source: Path) -> Path:
     program = cache_folder("programs") / f"{source.stem}-{digest.hexdigest()}"
     if program.exists():
         return program
-    compiler = shutil.which("gcc") or shutil.which("cc")
+    compiler = _compiler()
     if compiler is None:
         raise KsmbenchError(
             f"{source.name} has to be compiled and there is no C compiler: apt-get install gcc libc6-dev"

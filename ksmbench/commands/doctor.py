@@ -1,0 +1,20 @@
+"""`ksmbench doctor`."""
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(as_json: bool) -> None:
+    """Say what this host lets a capture and a validation do, and how to get what is missing.
+
+    Nothing is changed. Replays, comparisons and reports of a trace need nothing of all this.
+
+    Example: ksmbench doctor
+    """
+    import json
+
+    from ksmbench.doctor import document, examine, text
+
+    findings = examine()
+    click.echo(json.dumps(document(findings), indent=2) if as_json else text(findings))
