@@ -54,11 +54,12 @@ class _Weather:
 
     def __init__(self, seed: int, number: int) -> None:
         self.rng = np.random.default_rng([seed, number, 2009])
-        self.contents = make_contents(self.rng, self.pick(2, 3, 6, 12, 24))
+        self.contents = make_contents(self.rng, self.pick(2, 3, 6, 12, 24, 48))
         self.rows: list[Row] = []
         self.names = tuple(_STORES)
         self.named: dict[int, int] = {}
         self.time = 0
+        self.sorts, self.sort = 1, 0
         self.alive: list[int] = []
         self.n_spaces = 0
         self.used: dict[int, list[tuple[int, int]]] = {}  # space -> ranges that it was given
@@ -77,7 +78,12 @@ class _Weather:
         self.rows.append((self.time, int(kind), space, page, count, int(value)))
 
     def content(self) -> int:
-        return int(self.rng.integers(len(self.contents.lcp)))
+        n = len(self.contents.lcp)
+        return int(self.rng.integers(n)) // self.sorts * self.sorts % n
+
+    def new_content(self) -> int:
+        """One of the present sort, which the others are not."""
+        return min(self.content() + self.sort, len(self.contents.lcp) - 1)
 
     def anywhere(self) -> tuple[int, int]:
         """Any range, mapped or not."""
@@ -103,7 +109,7 @@ class _Weather:
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
     def do_map(self, space: int) -> None:
-        page, count = self.anywhere()
+        page, count = self.part(space) if self.chance(0.25) else self.anywhere()
         self.add(Kind.MAP, space, page, count, self.pick(*[Mapping.ANONYMOUS] * 8, Mapping.FILE, Mapping.NEVER))
         self.used.setdefault(space, []).append((page, count))
         if self.chance(0.9):
@@ -125,6 +131,11 @@ class _Weather:
         page, count = self.part(space)
         for k in range(count):
             self.add(Kind.WRITE, space, page + k, 1, self.content())
+
+    def do_scatter_all(self, space: int) -> None:
+        for page, count in self.used.get(space, [])[-3:]:
+            for k in range(count):
+                self.add(Kind.WRITE, space, page + k, 1, self.content())
 
     def do_touch(self, space: int) -> None:
         self.add(Kind.TOUCH, space, *self.part(space))
@@ -184,6 +195,11 @@ class _Weather:
         else:
             self.add(Kind.SWAPOUT, space, *self.part(space))
 
+    def do_empty_all(self, space: int) -> None:
+        self.add(Kind.MADVISE, space, _FIRST, _N_AREAS * _AREA_STEP, Advice.DONTNEED)
+        if self.chance(0.5):
+            self.do_scatter(space)
+
     def do_advise(self, space: int) -> None:
         self.add(Kind.MADVISE, space, *self.part(space), self.pick(8, 10, 10, 11, 14, 15, 18, 18, 19, 99))
 
@@ -228,6 +244,42 @@ class _Weather:
         self.used[space].append((block, 12))
         self.time += self.pick(0, 100, 200) * STEP_NS
         self.add(Kind.HUGE, space, block, HUGE_PAGES)
+
+    def hollow(self, space: int) -> None:
+        """Pages that may soon pair; at some moment of their second pass nothing maps most merged frames any more."""
+        page = _FIRST + (_N_AREAS - 1) * _AREA_STEP
+        self.sort = (self.sort + 1) % self.sorts
+        for k in range(_AREA_PAGES):
+            self.add(Kind.WRITE, space, page + k, 1, self.new_content())
+        self.time += int(self.rng.integers(40)) * STEP_NS
+        for other in self.alive:
+            self.add(Kind.MADVISE, other, _FIRST, (_N_AREAS - 1) * _AREA_STEP, Advice.DONTNEED)
+
+    def play_dense(self) -> None:
+        """Many pages of many contents; what has merged is rewritten or dropped at once, and what is new pairs."""
+        self.contents = make_contents(self.rng, self.pick(6, 24, 48, 60))
+        self.sorts = self.pick(1, 2, 4)
+        for _ in range(self.pick(1, 2)):
+            space = self.new_space()
+            for area in range(_N_AREAS):
+                page = _FIRST + area * _AREA_STEP
+                self.add(Kind.MAP, space, page, _AREA_PAGES)
+                self.add(Kind.MADVISE, space, page, _AREA_PAGES, Advice.MERGEABLE)
+                self.used.setdefault(space, []).append((page, _AREA_PAGES))
+            self.do_scatter_all(space)
+        step = 0
+        while step < 260 and self.alive:
+            step += self.pick(4, 40, 80)
+            for _ in range(self.pick(1, 1, 2, 5)):
+                self.time = max(self.time, step * STEP_NS)
+                if self.alive and self.chance(0.6):
+                    storms = (self.hollow, self.do_scatter_all, self.do_scatter, self.do_fork)
+                    storms[self.pick(0, 0, 1, 2, 3)](self.pick(*self.alive))
+                else:
+                    self.event()
+                step += self.pick(1, 2, 4)
+        self.time = max(self.time, step * STEP_NS)
+        self.add(Kind.MARK, 0)
 
     def play(self) -> None:
         """Calm and storm by turns, for half a second to two seconds."""
@@ -276,7 +328,12 @@ def scenario(design: str, seed: int) -> Scenario:
     """One for the design."""
     w = _Weather(seed, sorted(_WORDS).index(design))
     settings = _settings(w, design)
-    w.play()
+    if w.chance(0.4):
+        settings["pages_to_scan"] = w.pick(25, 60, 150)
+        settings["max_kernel_pages"] = w.pick(0, 0, 0, 20)
+        w.play_dense()
+    else:
+        w.play()
     if int(settings.get("merge_pid", -1)) >= w.n_spaces:
         settings["merge_pid"] = -1
     asking = frozenset(s for s in range(w.n_spaces) if w.chance(0.5)) if w.chance(0.15) else frozenset()
