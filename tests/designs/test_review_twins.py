@@ -8,6 +8,7 @@ import pytest
 
 from ksmbench.engine.cost import DEFAULT
 from tests.naive.review.agreement import difference
+from tests.naive.review.directed import many_regions
 from tests.naive.review.replay import DESIGNS
 from tests.naive.review.scenarios import scenario
 
@@ -16,3 +17,7 @@ from tests.naive.review.scenarios import scenario
 def test_designs_of_2009_agree_with_their_twins(name: str) -> None:
     found = {seed: difference(name, scenario(name, seed), DEFAULT if seed % 2 else None) for seed in range(14)}
     assert {seed: wrong for seed, wrong in found.items() if wrong} == {}
+
+
+def test_more_regions_than_an_mm_may_have() -> None:
+    assert difference("devksm-2009", many_regions()) is None
