@@ -23,36 +23,45 @@ def _scale(labels: list[str]) -> alt.Scale:
     return alt.Scale(domain=list(chosen), range=list(chosen.values()))
 
 
-def _lines(
-    data: pl.DataFrame, column: str, title: str, labels: list[str], *, unit: str
+def lines(
+    data: pl.DataFrame,
+    column: str,
+    title: str,
+    labels: list[str],
+    *,
+    unit: str,
+    x: str = "seconds",
+    x_title: str = "trace time (s)",
+    x_unit: str = "s",
 ) -> alt.LayerChart | alt.FacetChart | None:
+    """Lines of `column` over `x`, one for each `label`; None where no line would have two points."""
     data = data.filter(pl.col(column).is_not_null())
     if data.group_by("label").len().filter(pl.col("len") > 1).is_empty():
         return None
-    hover = alt.selection_point(fields=["seconds"], nearest=True, on="pointerover", empty=False, clear="pointerout")
+    hover = alt.selection_point(fields=[x], nearest=True, on="pointerover", empty=False, clear="pointerout")
     colour = alt.Color("label:N", scale=_scale(labels), legend=None)
-    x = alt.X("seconds:Q", title="trace time (s)", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
+    along = alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     y = alt.Y(f"{column}:Q", title=title)
-    base = alt.Chart(data.select("label", "seconds", pl.col(column).round(3)))
+    base = alt.Chart(data.select("label", x, pl.col(column).round(3)))
     is_oracle = alt.datum.label == ORACLE
-    lines = base.mark_line(strokeWidth=2, interpolate="linear", clip=True).encode(
-        x=x,
+    drawn = base.mark_line(strokeWidth=2, interpolate="linear", clip=True).encode(
+        x=along,
         y=y,
         color=colour,
         strokeDash=alt.when(is_oracle).then(alt.value([6, 4])).otherwise(alt.value([1, 0])),
     )
     tooltip = [
         alt.Tooltip("label:N", title="design"),
-        alt.Tooltip("seconds:Q", title="s", format=",.1f"),
+        alt.Tooltip(f"{x}:Q", title=x_unit, format=",.1f"),
         alt.Tooltip(f"{column}:Q", title=unit, format=",.2~f"),
     ]
     points = (
         base.mark_point(filled=True, size=50, opacity=1)
-        .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        .encode(x=along, y=y, color=colour, tooltip=tooltip)
         .transform_filter(hover)
     )
-    catch = base.mark_point(opacity=0, size=60).encode(x=x, y=y, tooltip=tooltip).add_params(hover)
-    return alt.layer(lines, points, catch).properties(width="container", height=HEIGHT)
+    catch = base.mark_point(opacity=0, size=60).encode(x=along, y=y, tooltip=tooltip).add_params(hover)
+    return alt.layer(drawn, points, catch).properties(width="container", height=HEIGHT)
 
 
 def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.FacetChart | None:
@@ -90,10 +99,11 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
     return alt.layer(ceiling, points).properties(width="container", height=HEIGHT)
 
 
-def _spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
-    spec = dict(chart.to_dict())
-    spec.pop("config", None)  # the page's own, which follows its colour scheme
-    return spec
+def spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart, without colours of axes and text."""
+    made = dict(chart.to_dict())
+    made.pop("config", None)  # the page's own, which follows its colour scheme
+    return made
 
 
 def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
@@ -111,7 +121,7 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
             "Memory saved over time",
             "Frames in use without merging, minus frames in use with it. The dashed line is the oracle, which merges "
             "all equal mergeable pages at once.",
-            _lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
+            lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
         ),
         (
             "What is bought for which CPU time",
@@ -121,21 +131,21 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
         (
             "Copy-on-write breaks",
             "Merged pages that were written and had to be copied again, so far: each costs the guest a fault.",
-            _lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
+            lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
         ),
         (
             "ksmd's CPU time",
             "Share of one CPU since the point before.",
-            _lines(work, "cpu_percent", "% of one CPU", labels, unit="% of one CPU"),
+            lines(work, "cpu_percent", "% of one CPU", labels, unit="% of one CPU"),
         ),
         (
             "Pages scanned",
             "Pages that ksmd processed per second since the point before.",
-            _lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
+            lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
         ),
     ]
     return [
-        {"title": title, "note": note, "spec": _spec(chart), "half": i > 0}
+        {"title": title, "note": note, "spec": spec(chart), "half": i > 0}
         for i, (title, note, chart) in enumerate(made)
         if chart is not None
     ]

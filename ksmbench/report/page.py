@@ -1,42 +1,20 @@
 """Renders a comparison as one offline HTML page and as Markdown, from the templates beside this file."""
 
-import json
-import re
 import shlex
-from functools import cache
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from ksmbench.comparing import Comparison
 from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import ORACLE, charts, colours
 from ksmbench.report.curves import LABEL, curves
 from ksmbench.report.findings import findings
+from ksmbench.report.offline import environment, plots
 from ksmbench.report.table import shown_columns, table
 
 _OPTIONS = ("sample", "cost", "until", "mergeable")
 _DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is"}
-
-
-@cache
-def _vega() -> str:
-    # Vega, Vega-Lite and vega-embed in one script: the page needs no network.
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-
-
-def _for_script(value: object) -> Markup:
-    # JSON inside a <script>: no "<" may end the element, whatever a trace is called.
-    text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-    return Markup(text)
-
-
-def _script(text: str) -> Markup:
-    return Markup(text.replace("</script", "<\\/script"))
 
 
 def command(comparison: Comparison) -> str:
@@ -103,21 +81,9 @@ def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     return told
 
 
-def _code(text: str) -> Markup:
-    # `name` in a sentence becomes code.
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
 def render(comparison: Comparison) -> dict[str, str]:
     """The texts of `report.html` and `report.md` by file name."""
-    environment = Environment(
-        loader=PackageLoader("ksmbench.report"),
-        autoescape=lambda name: bool(name and ".html" in name),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["code"] = _code
+    templates = environment()
     lines = curves(comparison)
     sections = [_section(comparison, trace, lines) for trace in comparison.page_size]
     facts: dict[str, Any] = {
@@ -128,5 +94,5 @@ def render(comparison: Comparison) -> dict[str, str]:
         "designs": comparison.designs,
     }
     specs = [chart["spec"] for section in sections for chart in section["charts"]]
-    html = environment.get_template("report.html.j2").render(**facts, vega=_script(_vega()), specs=_for_script(specs))
-    return {"report.html": html, "report.md": environment.get_template("report.md.j2").render(**facts)}
+    html = templates.get_template("report.html.j2").render(**facts, **plots(specs))
+    return {"report.html": html, "report.md": templates.get_template("report.md.j2").render(**facts)}
