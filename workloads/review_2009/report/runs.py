@@ -74,7 +74,7 @@ class Run:
     def pass_s(self) -> float | None:
         """Seconds of a pass on average, in the second half: in the first there is less memory."""
         late = self._passes().filter(pl.col("at") > self["seconds"] / 2)
-        return None if late.is_empty() else float(late["more_at"].sum() / late["more_passes"].sum())
+        return None if late.is_empty() else float(late["more_at"].sum()) / int(late["more_passes"].sum())
 
     @property
     def longest_pass_s(self) -> float | None:
