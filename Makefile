@@ -5,12 +5,16 @@ VENV := .venv
 DEMO_TRACES := traces/debian-idle-x4 traces/debian-busy-x4
 DEMO_REPORT := reports/demo
 
-.PHONY: demo setup test lint
+.PHONY: demo review setup test lint
 
 # Four real guests, idle and busy, nothing to configure: what default KSM saves, what faster scanning adds, what is possible at all.
 demo: setup
 	$(VENV)/bin/ksmbench compare $(DEMO_TRACES) --design none --design ksm-6.18 --design ksm-6.18,pages_to_scan=1000 \
 		--design ksm-6.18,pages_to_scan=4000 --design oracle -o $(DEMO_REPORT) --force
+
+# The questions of the review of 2009, answered by replays of workloads/review_2009 and of recorded traces; some minutes.
+review: setup
+	$(VENV)/bin/python -m workloads.review_2009 report --force
 
 setup: $(VENV)/.ready
 

@@ -6,12 +6,13 @@ import click
 
 from ksmbench import __version__
 from ksmbench.commands.capture import capture
+from ksmbench.commands.combine import combine
 from ksmbench.commands.compare import compare
+from ksmbench.commands.cut import cut
 from ksmbench.commands.designs import designs
 from ksmbench.commands.doctor import doctor
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
-from ksmbench.commands.sweep import sweep
 from ksmbench.commands.validate import validate
 from ksmbench.errors import KsmbenchError
 
@@ -29,7 +30,7 @@ def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
 
 
-for command in (doctor, capture, info, designs, replay, compare, sweep, validate):  # in the order of the data
+for command in (doctor, capture, info, cut, combine, designs, replay, compare, validate):  # in the order of the data
     cli.add_command(command)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +157,7 @@ class _Where:
 
         wanted = frames if self.frames is None else self.frames
         if self.files is None:
-            yield host_play(frames=wanted, progress=tell)
+            yield host_play(frames=wanted, progress=tell, waits=cache(_tell_of_waiting))
         else:
             _tell(f"booting {self.files.package} {self.files.version}")
             with GuestPlay(self.files, nodes=self.nodes, memory_mib=memory_mib(memory_for), frames=wanted) as guest:
@@ -166,6 +167,12 @@ class _Where:
 def _tell(what: str) -> None:
     if sys.stderr.isatty():
         click.echo(what, err=True)
+
+
+def _tell_of_waiting() -> None:
+    from ksmbench.validate.lock import LOCK
+
+    click.echo(f"waiting for another use of this host's KSM to end ({LOCK})", err=True)
 
 
 def _fetched(kernel: str | None) -> "KernelFiles | None":

@@ -10,7 +10,6 @@ PALETTE = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4", "#e
 CEILING = "#8a8f98"
 HEIGHT = 280
 ORACLE = "oracle"
-_OVER_TIME = "Memory saved over time"
 
 
 def colours(labels: list[str]) -> dict[str, str]:
@@ -19,42 +18,50 @@ def colours(labels: list[str]) -> dict[str, str]:
     return {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(shown)} | {ORACLE: CEILING}
 
 
-def colour_scale(labels: list[str]) -> alt.Scale:
-    """The colours of `colours` for a plot."""
+def _scale(labels: list[str]) -> alt.Scale:
     chosen = colours(labels)
     return alt.Scale(domain=list(chosen), range=list(chosen.values()))
 
 
-def _lines(
-    data: pl.DataFrame, column: str, title: str, labels: list[str], *, unit: str
+def lines(
+    data: pl.DataFrame,
+    column: str,
+    title: str,
+    labels: list[str],
+    *,
+    unit: str,
+    x: str = "seconds",
+    x_title: str = "trace time (s)",
+    x_unit: str = "s",
 ) -> alt.LayerChart | alt.FacetChart | None:
+    """Lines of `column` over `x`, one for each `label`; None where no line would have two points."""
     data = data.filter(pl.col(column).is_not_null())
     if data.group_by("label").len().filter(pl.col("len") > 1).is_empty():
         return None
-    hover = alt.selection_point(fields=["seconds"], nearest=True, on="pointerover", empty=False, clear="pointerout")
-    colour = alt.Color("label:N", scale=colour_scale(labels), legend=None)
-    x = alt.X("seconds:Q", title="trace time (s)", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
+    hover = alt.selection_point(fields=[x], nearest=True, on="pointerover", empty=False, clear="pointerout")
+    colour = alt.Color("label:N", scale=_scale(labels), legend=None)
+    along = alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     y = alt.Y(f"{column}:Q", title=title)
-    base = alt.Chart(data.select("label", "seconds", pl.col(column).round(3)))
+    base = alt.Chart(data.select("label", x, pl.col(column).round(3)))
     is_oracle = alt.datum.label == ORACLE
-    lines = base.mark_line(strokeWidth=2, interpolate="linear", clip=True).encode(
-        x=x,
+    drawn = base.mark_line(strokeWidth=2, interpolate="linear", clip=True).encode(
+        x=along,
         y=y,
         color=colour,
         strokeDash=alt.when(is_oracle).then(alt.value([6, 4])).otherwise(alt.value([1, 0])),
     )
     tooltip = [
         alt.Tooltip("label:N", title="design"),
-        alt.Tooltip("seconds:Q", title="s", format=",.1f"),
+        alt.Tooltip(f"{x}:Q", title=x_unit, format=",.1f"),
         alt.Tooltip(f"{column}:Q", title=unit, format=",.2~f"),
     ]
     points = (
         base.mark_point(filled=True, size=50, opacity=1)
-        .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        .encode(x=along, y=y, color=colour, tooltip=tooltip)
         .transform_filter(hover)
     )
-    catch = base.mark_point(opacity=0, size=60).encode(x=x, y=y, tooltip=tooltip).add_params(hover)
-    return alt.layer(lines, points, catch).properties(width="container", height=HEIGHT)
+    catch = base.mark_point(opacity=0, size=60).encode(x=along, y=y, tooltip=tooltip).add_params(hover)
+    return alt.layer(drawn, points, catch).properties(width="container", height=HEIGHT)
 
 
 def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.FacetChart | None:
@@ -71,7 +78,7 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
     right = 1.15 * float(data["cpu"].max() or 1)  # type: ignore[arg-type]
     x = alt.X("cpu:Q", title="ksmd (% of one CPU)", scale=alt.Scale(domain=[0, right], nice=False))
     y = alt.Y("share:Q", title="share of the oracle's saving (%)", scale=alt.Scale(domain=[lowest, top * 1.04]))
-    colour = alt.Color("label:N", scale=colour_scale(labels), legend=None)
+    colour = alt.Color("label:N", scale=_scale(labels), legend=None)
     base = alt.Chart(data)
     points = base.mark_point(filled=True, size=160, opacity=1).encode(
         x=x,
@@ -92,17 +99,18 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
     return alt.layer(ceiling, points).properties(width="container", height=HEIGHT)
 
 
-def _spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
-    spec = dict(chart.to_dict())
-    spec.pop("config", None)  # the page's own, which follows its colour scheme
-    return spec
+def spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart, without colours of axes and text."""
+    made = dict(chart.to_dict())
+    made.pop("config", None)  # the page's own, which follows its colour scheme
+    return made
 
 
-def charts(curves: pl.DataFrame, summary: pl.DataFrame, price: alt.LayerChart | None = None) -> list[dict[str, Any]]:
+def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
     """The plots of one trace: dicts of `title`, `note`, `spec` (Vega-Lite) and `half` (of the page's width).
 
     `curves` are the rows of `ksmbench.report.curves.curves`, `summary` those of the comparison with a column `label`.
-    What would be empty is left out. `price` is drawn first, instead of the plot of savings against CPU time.
+    What would be empty is left out.
     """
     alt.data_transformers.disable_max_rows()
     labels = list(dict.fromkeys(summary["label"].to_list() + [ORACLE]))
@@ -110,36 +118,34 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame, price: alt.LayerChart | 
     work = designs.filter(pl.col("label") != ORACLE)
     made = [
         (
-            _OVER_TIME,
+            "Memory saved over time",
             "Frames in use without merging, minus frames in use with it. The dashed line is the oracle, which merges "
             "all equal mergeable pages at once.",
-            _lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
+            lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
         ),
         (
             "What is bought for which CPU time",
             "Up is better, left is cheaper: the saving at the end against the time that ksmd takes.",
-            price or _scatter(summary, labels),
+            _scatter(summary, labels),
         ),
         (
             "Copy-on-write breaks",
             "Merged pages that were written and had to be copied again, so far: each costs the guest a fault.",
-            _lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
+            lines(work, "cow_breaks", "breaks", labels, unit="breaks"),
         ),
         (
             "ksmd's CPU time",
             "Share of one CPU since the point before.",
-            _lines(work, "cpu_percent", "% of one CPU", labels, unit="% of one CPU"),
+            lines(work, "cpu_percent", "% of one CPU", labels, unit="% of one CPU"),
         ),
         (
             "Pages scanned",
             "Pages that ksmd processed per second since the point before.",
-            _lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
+            lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
         ),
     ]
-    if price is not None:
-        made.insert(0, made.pop(1))
     return [
-        {"title": title, "note": note, "spec": _spec(chart), "half": title != _OVER_TIME and chart is not price}
-        for title, note, chart in made
+        {"title": title, "note": note, "spec": spec(chart), "half": i > 0}
+        for i, (title, note, chart) in enumerate(made)
         if chart is not None
     ]

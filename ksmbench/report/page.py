@@ -1,51 +1,20 @@
 """Renders a comparison as one offline HTML page and as Markdown, from the templates beside this file."""
 
-import json
-import re
 import shlex
-from functools import cache
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from ksmbench.comparing import Comparison
 from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import ORACLE, charts, colours
 from ksmbench.report.curves import LABEL, curves
 from ksmbench.report.findings import findings
+from ksmbench.report.offline import environment, plots
 from ksmbench.report.table import shown_columns, table
 
 _OPTIONS = ("sample", "cost", "until", "mergeable")
 _DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is"}
-
-
-@cache
-def _vega() -> str:
-    # Vega, Vega-Lite and vega-embed in one script: the page needs no network.
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-
-
-def _for_script(value: object) -> Markup:
-    # JSON inside a <script>: no "<" may end the element, whatever a trace is called.
-    text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-    return Markup(text)
-
-
-def _script(text: str) -> Markup:
-    return Markup(text.replace("</script", "<\\/script"))
-
-
-def said_options(options: dict[str, Any]) -> list[str]:
-    """The words of a command line for those options of a replay that are not its defaults."""
-    words = []
-    for name in _OPTIONS:
-        if options[name] != _DEFAULTS[name]:
-            words += [f"--{name}", str(getattr(options[name], "name", options[name]))]
-    return [*words, "--ignore-tune"] if options["ignore_tune"] else words
 
 
 def command(comparison: Comparison) -> str:
@@ -53,11 +22,16 @@ def command(comparison: Comparison) -> str:
     parts = ["ksmbench", "compare", *comparison.paths.values()]
     for design in comparison.designs:
         parts += ["--design", design]
-    return shlex.join([*parts, *said_options(comparison.options), "-o", str(comparison.output or "FOLDER")])
+    for name in _OPTIONS:
+        value = comparison.options[name]
+        if value != _DEFAULTS[name]:
+            parts += [f"--{name}", str(getattr(value, "name", value))]
+    if comparison.options["ignore_tune"]:
+        parts.append("--ignore-tune")
+    return shlex.join([*parts, "-o", str(comparison.output or "FOLDER")])
 
 
-def end_of(frame: pl.DataFrame, design: str) -> dict[str, Any]:
-    """The last sample of a design."""
+def _end(frame: pl.DataFrame, design: str) -> dict[str, Any]:
     return frame.filter(design=design).row(-1, named=True)
 
 
@@ -66,7 +40,7 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
     rows = summary.to_dicts()
     bounds = comparison.bounds.filter(trace=trace)
     page_size = comparison.page_size[trace]
-    floor, oracle = end_of(bounds, "none"), end_of(bounds, "oracle")
+    floor, oracle = _end(bounds, "none"), _end(bounds, "oracle")
     seconds = comparison.samples.filter(trace=trace)["time_ns"].max()
     return {
         "trace": trace,
@@ -80,21 +54,20 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
     }
 
 
-def flat(value: object) -> str:
-    """A fact of provenance as text."""
+def _flat(value: object) -> str:
     if value is None or value == {} or value == []:
         return "–"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {flat(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(flat(item) for item in value)
+        return ", ".join(_flat(item) for item in value)
     return str(value)
 
 
 def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     # What differs from replay to replay, and once what does not.
     keys = list(dict.fromkeys(key for one in comparison.provenance for key in one))
-    columns = {key: [flat(one.get(key)) for one in comparison.provenance] for key in keys}
+    columns = {key: [_flat(one.get(key)) for one in comparison.provenance] for key in keys}
     if "created" in columns:
         columns["created"] = [max(columns["created"])]  # the replays of one comparison end seconds apart
     name = [LABEL] if len(comparison.page_size) == 1 else ["trace", LABEL]
@@ -108,37 +81,18 @@ def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     return told
 
 
-def _code(text: str) -> Markup:
-    # `name` in a sentence becomes code.
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def render_page(sections: list[dict[str, Any]], **facts: Any) -> dict[str, str]:
-    """The texts of `report.html` and `report.md` by file name.
-
-    Each of `sections` is about one trace; `facts` are metrics, provenance, command and designs, as in the templates.
-    """
-    environment = Environment(
-        loader=PackageLoader("ksmbench.report"),
-        autoescape=lambda name: bool(name and ".html" in name),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["code"] = _code
-    facts["sections"] = sections
-    specs = [chart["spec"] for section in sections for chart in section["charts"]]
-    html = environment.get_template("report.html.j2").render(**facts, vega=_script(_vega()), specs=_for_script(specs))
-    return {"report.html": html, "report.md": environment.get_template("report.md.j2").render(**facts)}
-
-
 def render(comparison: Comparison) -> dict[str, str]:
-    """The texts of a comparison's `report.html` and `report.md` by file name."""
+    """The texts of `report.html` and `report.md` by file name."""
+    templates = environment()
     lines = curves(comparison)
-    return render_page(
-        [_section(comparison, trace, lines) for trace in comparison.page_size],
-        metrics=shown_metrics(comparison.summary.to_dicts()),
-        provenance=_provenance(comparison),
-        command=command(comparison),
-        designs=comparison.designs,
-    )
+    sections = [_section(comparison, trace, lines) for trace in comparison.page_size]
+    facts: dict[str, Any] = {
+        "sections": sections,
+        "metrics": shown_metrics(comparison.summary.to_dicts()),
+        "provenance": _provenance(comparison),
+        "command": command(comparison),
+        "designs": comparison.designs,
+    }
+    specs = [chart["spec"] for section in sections for chart in section["charts"]]
+    html = templates.get_template("report.html.j2").render(**facts, **plots(specs))
+    return {"report.html": html, "report.md": templates.get_template("report.md.j2").render(**facts)}

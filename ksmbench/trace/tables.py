@@ -76,6 +76,16 @@ def read_table(folder: Path, table: str, trace_id: object, max_memory: int) -> p
     return result
 
 
+def has_pages(path: str | os.PathLike[str]) -> bool:
+    """Whether the trace in the folder `path` holds the contents themselves."""
+    file_path = table_path(Path(path), "contents")
+    try:
+        with pq.ParquetFile(file_path) as file:
+            return "data" in file.schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TraceError(f"{file_path}: not readable as Parquet ({one_line(error)}); copy it again [C07]") from None
+
+
 def read_pages(path: str | os.PathLike[str], page_size: int) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the contents that the trace in the folder `path` holds, by id, in pieces of uint8 [k, page_size].
 

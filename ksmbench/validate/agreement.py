@@ -16,7 +16,7 @@ from ksmbench.errors import KsmbenchError
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 from ksmbench.validate.outcome import Played
-from ksmbench.validate.placing import EnginePlaces, Places, differing_merge, differing_place
+from ksmbench.validate.placing import EnginePlaces, Places, differing_merge, differing_place, differing_zero_merge
 from ksmbench.validate.script import FEW_PAGES
 
 # Plays a trace on some kernel with ksmd stepped at the given times (ns) and these settings.
@@ -33,6 +33,7 @@ class Replayed:
     spaces: pl.DataFrame
     refused_tunes: int
     places: dict[int, Places]  # time_ns to rows, of traces with few pages
+    zero_merges: dict[int, int]  # time_ns to merges with the zero page, of the same, where the design counts them
 
     @property
     def times(self) -> npt.NDArray[np.int64]:
@@ -100,6 +101,7 @@ def replay_batches(trace: Trace, design: str, settings: dict[str, int], *, n_bat
         ),
         record.refused_tunes,
         seen.places,
+        seen.zero_merges if "ksm_zero_pages" in chosen.counters else {},
     )
 
 
@@ -190,6 +192,8 @@ def _compare_places(ours: Replayed, theirs: Played) -> list[Tally]:
         elif time in theirs.merges:
             merged.batches += 1
             wrong = differing_merge(theirs.merges[time], mine, other)
+            if time in ours.zero_merges:
+                wrong = wrong or differing_zero_merge(theirs.merges[time], ours.zero_merges[time])
             if wrong:
                 merged.differences += 1
                 merged.see(time, f"batch {batch} at {time / 1e6:g} ms: {wrong}")

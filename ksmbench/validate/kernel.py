@@ -62,6 +62,7 @@ def play_on_kernel(
     pages: int | None = None,
     session: KsmSession | None = None,
     progress: Told | None = None,
+    waits: Callable[[], None] | None = None,
     **settings: int,
 ) -> Played:
     """Play `trace` on this host's kernel, with ksmd stepped batch by batch.
@@ -70,8 +71,8 @@ def play_on_kernel(
     the first event on. `frames` adds pages_anon, frames and frames_ksm, read from the page tables after every batch,
     and `merges` the merge events of tracefs, where it is there.
     `pages` is a file descriptor of the contents' bytes in their order; without it they are made up. `session` is one
-    that the caller holds already. Needs root; raises `KsmbenchError` with a sentence where something is missing or
-    cannot be played.
+    that the caller holds already; without it `waits` is called where another has to end first. Needs root; raises
+    `KsmbenchError` with a sentence where something is missing or cannot be played.
     """
     if times is None:
         times = batch_times(trace, n_batches, sleep_millisecs)
@@ -80,7 +81,7 @@ def play_on_kernel(
         write_script(trace, script, times, settings, frames=frames, merges=merges, with_contents=pages is None)
         program = player()
         if session is None:
-            session = held.enter_context(KsmSession())
+            session = held.enter_context(KsmSession(waits))
         command = [str(program), str(script), str(result), "--parent", str(os.getpid())]
         if pages is not None:
             command += ["--pages", f"/proc/{os.getpid()}/fd/{pages}"]
@@ -93,11 +94,17 @@ def play_on_kernel(
         return read_result(result, times, relocation(trace))
 
 
-def host_play(*, frames: bool = False, progress: Told | None = None, session: KsmSession | None = None) -> Play:
+def host_play(
+    *,
+    frames: bool = False,
+    progress: Told | None = None,
+    session: KsmSession | None = None,
+    waits: Callable[[], None] | None = None,
+) -> Play:
     """Plays on this host, for `ksmbench.validate.agreement`."""
 
     def play(trace: Trace, times: npt.NDArray[np.int64], settings: dict[str, int]) -> Played:
-        options: dict[str, Any] = {**settings, "progress": progress, "session": session}
+        options: dict[str, Any] = {**settings, "progress": progress, "session": session, "waits": waits}
         return play_on_kernel(trace, times=times, frames=frames, merges=frames, **options)
 
     return play

@@ -6,17 +6,26 @@ A session that is killed cannot put them back. Whoever gets the lock next finds 
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 LOCK = Path("/run/lock/ksmbench.lock")
 
 
-def take_lock() -> IO[str]:
-    """The lock file, locked; closing it gives the lock back. Waits for sessions that are under way."""
+def take_lock(waits: Callable[[], None] | None = None) -> IO[str]:
+    """The lock file, locked; closing it gives the lock back.
+
+    Waits for sessions that are under way; `waits` is called before.
+    """
     LOCK.parent.mkdir(exist_ok=True)
     file = LOCK.open("a+")
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waits is not None:
+            waits()
+        fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.designs.ksm.state import ITEM_NODE, ITEM_STATE, STABLE
-from ksmbench.engine.machine import ALIVE, BASE, END, FRAME, NODE, NOW, SPACE_MM, Machine
+from ksmbench.engine.counters import Counter
+from ksmbench.engine.machine import ALIVE, BASE, BEFORE, END, FRAME, NODE, NOW, SPACE_MM, Machine
 from ksmbench.engine.memory import ORDINARY, ZEROED
 
 Places = npt.NDArray[np.int64]
@@ -27,6 +28,7 @@ class EnginePlaces:
 
     def __init__(self) -> None:
         self.places: dict[int, Places] = {}  # time_ns to rows
+        self.zero_merges: dict[int, int] = {}  # time_ns to the batch's merges with the zero page
         self._before = np.zeros(0, np.int64)  # the node of every entry's item at the last look
 
     def look(self, machine: Machine) -> None:
@@ -47,7 +49,10 @@ class EnginePlaces:
             columns = (np.full(len(f), space), entries, f, node[f] != ORDINARY, is_on, is_on & joined[entries])
             parts.append(np.column_stack(columns))
         rows = np.concatenate(parts) if parts else np.zeros((0, 6), np.int64)
-        self.places[int(machine.m[NOW])] = rows.astype(np.int64)
+        now = int(machine.m[NOW])
+        self.places[now] = rows.astype(np.int64)
+        zero_pages = Counter.KSM_ZERO_PAGES  # which a batch does not lower
+        self.zero_merges[now] = int(machine.m[zero_pages] - machine[BEFORE][zero_pages])
 
 
 def _by_first(frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -88,6 +93,12 @@ def _merges_seen(lines: str) -> dict[int, int]:
             events[number] = events.get(number, 0) + (1 if done else -1)
         upgraded = number if done and not is_ksm else -1
     return events
+
+
+def differing_zero_merge(lines: str, ours: int) -> str | None:
+    """In words, how many merges with the zero page a batch's events tell, where that is not what the engine did."""
+    events = sum(name == "ksm_merge_one_page" and error == "0" for name, _, _, error in _EVENT.findall(lines))
+    return f"{events} merges with the zero page were seen, {ours} expected" if events != ours else None
 
 
 def differing_merge(lines: str, ours: Places, theirs: Places) -> str | None:

@@ -7,6 +7,7 @@ puts every setting back when it ends, also after a failure or a signal; after a 
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -108,9 +109,13 @@ def _put_back(settings: dict[str, str]) -> None:
 
 
 class KsmSession:
-    """Sole use of the kernel's KSM, with nothing merged; a context manager that puts every setting back."""
+    """Sole use of the kernel's KSM, with nothing merged; a context manager that puts every setting back.
 
-    def __init__(self) -> None:
+    `waits` is called where another session has it and this one is about to wait.
+    """
+
+    def __init__(self, waits: Callable[[], None] | None = None) -> None:
+        self._waits = waits
         self._saved: dict[str, str] = {}
         self._handlers: dict[int, object] = {}
 
@@ -118,7 +123,7 @@ class KsmSession:
         problem = why_not()
         if problem:
             raise KsmbenchError(f"{problem}")
-        self._lock = take_lock()
+        self._lock = take_lock(self._waits)
         try:
             self._begin()
         except BaseException:

@@ -41,6 +41,7 @@ _SETTINGS = {
     "/proc/sys/vm/compaction_proactiveness": "0",
     "/proc/sys/vm/overcommit_memory": "1",
 }
+_IF_PARENT = '[ "$PPID" = "$0" ] && exec "$@"'
 _COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic numa_balancing=disable transparent_hugepage=madvise "
     "init_on_alloc=0 mitigations=off nowatchdog audit=0 random.trust_cpu=on tsc=reliable"
@@ -150,9 +151,11 @@ class Guest:
                 command += ["-object", f"memory-backend-ram,id=node{node},size={share}M,merge=off"]
                 command += ["-numa", f"node,nodeid={node},memdev=node{node}"]
             command += [word for cpu in range(self._processors) for word in ("-numa", f"cpu,node-id=0,socket-id={cpu}")]
-        # Ends with this process, however that ends.
+        # Ends with this process, however that ends, also where it has ended before that could be arranged.
         death = shutil.which("setpriv")
-        return [death, "--pdeathsig", "KILL", "--", *command] if death else command
+        if death is None:
+            return command
+        return [death, "--pdeathsig", "KILL", "--", "sh", "-c", _IF_PARENT, str(os.getpid()), *command]
 
     def _end(self) -> None:
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from ksmbench.engine.cost import DEFAULT
 from tests.naive.review.agreement import difference
-from tests.naive.review.directed import many_regions
+from tests.naive.review.directed import many_regions, taken_back_by_a_child
 from tests.naive.review.replay import DESIGNS
 from tests.naive.review.scenarios import scenario
 
@@ -21,3 +21,8 @@ def test_designs_of_2009_agree_with_their_twins(name: str) -> None:
 
 def test_more_regions_than_an_mm_may_have() -> None:
     assert difference("devksm-2009", many_regions()) is None
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_what_a_child_takes_back(name: str) -> None:
+    assert difference(name, taken_back_by_a_child()) is None

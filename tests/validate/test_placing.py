@@ -5,7 +5,7 @@ import numpy as np
 from ksmbench import designs
 from ksmbench.validate.agreement import agree
 from ksmbench.validate.generate import generate
-from ksmbench.validate.placing import differing_merge, differing_place
+from ksmbench.validate.placing import differing_merge, differing_place, differing_zero_merge
 from tests.validate.fake import engine_as_kernel
 
 # space, page, frame, is KSM's
@@ -45,6 +45,16 @@ def test_merges_are_those_that_were_seen() -> None:
     assert differing_merge(upgraded, settled, KERNEL) == "1 merges with frame 0x5 were seen, 0 to 0 expected"
     elsewhere = LINES.replace("pfn 900", "pfn 901")
     assert differing_merge(elsewhere, settled, KERNEL) == "3 merges with frame 0x385 were seen, 0 to 0 expected"
+
+
+def test_merges_with_the_zero_page_are_those_that_were_seen() -> None:
+    lines = "\n".join(
+        f" ksmd-36 [000] ..... 17.5: ksm_merge_one_page: pfn {100 + error} rmap_item 0a mm 0b error {error}"
+        for error in (0, 0, -14)
+    )
+    assert differing_zero_merge(f"{LINES}\n{lines}", 2) is None
+    assert differing_zero_merge(lines, 1) == "2 merges with the zero page were seen, 1 expected"
+    assert differing_zero_merge("", 1) == "0 merges with the zero page were seen, 1 expected"
 
 
 def test_the_engine_is_looked_at_after_every_batch() -> None:

@@ -16,25 +16,13 @@ import pytest
 from ksmbench.validate.building import built
 from ksmbench.validate.generate import generate
 from ksmbench.validate.guests import GuestPlay, unplayable_kinds
-from ksmbench.validate.kernels import KernelFiles, kept_kernel, kernel_files
+from ksmbench.validate.kernels import KernelFiles
 from ksmbench.validate.script import UnplayableError
-from ksmbench.validate.vm import Guest, KernelError, why_no_guest
+from ksmbench.validate.vm import Guest, KernelError
+from tests.validate.conftest import SERIES
 
-SERIES = "6.1"
 FACTS = "/facts"
 PROGRAMS = {FACTS: Path(__file__).with_name("guest_facts.c")}
-
-
-@pytest.fixture(scope="module")
-def kernel() -> KernelFiles:
-    problem = why_no_guest()
-    forced = os.environ.get("KSMBENCH_KERNEL_TESTS") == "1"
-    if problem and not forced:
-        pytest.skip(problem)
-    found = kernel_files(SERIES) if forced else kept_kernel(SERIES)
-    if found is None:
-        pytest.skip(f"no kernel {SERIES} in the cache folder; to fetch it: ksmbench validate --kernel {SERIES}")
-    return found
 
 
 def boot(kernel: KernelFiles, **options: int) -> Guest:

@@ -7,6 +7,7 @@ import click
 
 from ksmbench import write_trace
 from ksmbench.errors import KsmbenchError
+from workloads.review_2009 import QUESTIONS, REPORT
 from workloads.review_2009.directed import SCENARIOS, Directed
 from workloads.review_2009.workloads import NAMES, make, summary
 
@@ -66,6 +67,25 @@ def make_one(name: str, output: Path, given: tuple[str, ...], force: bool) -> No
     case = SCENARIOS[name]()
     write_trace(case.trace, output, force=force)
     _tell(case, output)
+
+
+@main.command()
+@click.argument("names", nargs=-1, type=click.Choice(QUESTIONS), metavar="[QUESTION]...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(REPORT), show_default=True)
+@click.option("--force", is_flag=True, help="Replace an older report.")
+def report(names: tuple[str, ...], output: Path, force: bool) -> None:
+    """Answer the questions of the review, all or some, with replays.
+
+    Example: python -m workloads.review_2009 report fork mremap -o /tmp/review
+    """
+    from workloads.review_2009.report.answers import answer
+    from workloads.review_2009.report.page import check_output, write
+    from workloads.review_2009.report.runs import Runs
+
+    check_output(output, force=force)
+    runs = Runs(lambda told: click.echo(told, err=True))
+    write(runs, answer(runs, names), output)
+    click.echo(f"report: {output}/report.html")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Advice
-from workloads.review_2009.telling import FIRST_PAGE, Ints, Story
+from workloads.review_2009.telling import FIRST_PAGE, Ints, Story, summary_of
 
 _PROGRAM = FIRST_PAGE + (1 << 20)
 
@@ -45,7 +45,7 @@ class Crowd:
             story.fill(np.linspace(0.0, 0.5, len(everything)), process, _PROGRAM, everything)
         for start in np.sort(story.rng.uniform(3.0, self.seconds, self.processes)):
             self._run(story, launcher, float(start), programs[story.rng.integers(self.programs)])
-        return story.end(self.seconds, "crowd", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "crowd", f"synthetic: {summary_of(self)}", self)
 
     def _run(self, story: Story, launcher: int, start: float, program: Ints) -> None:
         forked = story.rng.random() < self.forked
@@ -99,7 +99,7 @@ class Idle:
             contents = np.concatenate([common, story.contents(self.busy_pages - len(common))])
             story.area(come, process, FIRST_PAGE, self.busy_pages)
             story.fill(np.linspace(come, come + 0.5, len(contents)), process, FIRST_PAGE, contents)
-        return story.end(self.seconds, "idle", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "idle", f"synthetic: {summary_of(self)}", self)
 
     def _ask_and_leave(self, story: Story, start: float, pool: Ints) -> None:
         process = story.space("asked-once")
@@ -146,4 +146,4 @@ class Unmodified:
             filled = story.chosen(pool, self.common, self.asking_pages)
             story.area(0.0, other, FIRST_PAGE, self.asking_pages)
             story.fill(np.linspace(0.0, 1.0, self.asking_pages), other, FIRST_PAGE, filled)
-        return story.end(self.seconds, "unmodified", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "unmodified", f"synthetic: {summary_of(self)}", self)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ksmbench.trace.columns import Trace
-from workloads.review_2009.telling import FIRST_PAGE, Ints, Story
+from workloads.review_2009.telling import FIRST_PAGE, Ints, Story, summary_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Vms:
             self._live(story, guest, start, stop, image)
             if stop < self.seconds:
                 story.exit(stop, guest)
-        return story.end(self.seconds, "vms", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "vms", f"synthetic: {summary_of(self)}", self)
 
     def _live(self, story: Story, guest: int, start: float, stop: float, image: Ints) -> None:
         # The image comes first, as far as possible at the same places, which differ where a guest reads it otherwise.

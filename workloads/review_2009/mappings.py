@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ksmbench.trace.columns import Trace
-from workloads.review_2009.telling import FIRST_PAGE, Ints, Story
+from workloads.review_2009.telling import FIRST_PAGE, Ints, Story, summary_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Allocators:
             process = story.space(f"allocator-{number}")
             for array in range(self.arrays):
                 self._grow(story, process, FIRST_PAGE + array * self.places * 2 * self.last_pages, pool)
-        return story.end(self.seconds, "allocators", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "allocators", f"synthetic: {summary_of(self)}", self)
 
     def _extend(self, story: Story, time: float, process: int, page: int, count: int, pool: Ints) -> None:
         # The new pages of an array are part of its mapping, so they are mergeable as it is.
@@ -69,6 +69,7 @@ class Churn:
     chunk_pages: int
     pool: int
     common: float
+    pairs: float
     every: float
     gap: float
     asks_again: float
@@ -83,11 +84,19 @@ class Churn:
         for number in range(self.processes):
             process = story.space(f"arena-{number}")
             story.area(0.0, process, FIRST_PAGE, n)
-            story.fill(np.linspace(0.0, 1.0, n), process, FIRST_PAGE, story.chosen(pool, self.common, n))
+            filled = np.concatenate([self._chunk(story, pool) for _ in range(self.chunks)])
+            story.fill(np.linspace(0.0, 1.0, n), process, FIRST_PAGE, filled)
             if number < self.children:
                 story.fork(self.fork_after, process, f"keeper-{number}")
             self._unmap_and_map(story, process, pool)
-        return story.end(self.seconds, "churn", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "churn", f"synthetic: {summary_of(self)}", self)
+
+    def _chunk(self, story: Story, pool: Ints) -> Ints:
+        # What a chunk holds when it is mapped.
+        n_pairs = int(self.pairs * self.chunk_pages) // 2
+        n_common = int(self.common * self.chunk_pages)
+        own = story.contents(self.chunk_pages - n_common - 2 * n_pairs)
+        return np.concatenate([story.rng.choice(pool, n_common), np.tile(story.contents(n_pairs), 2), own])
 
     def _unmap_and_map(self, story: Story, process: int, pool: Ints) -> None:
         mapped_from = np.zeros(self.chunks)  # when each chunk is there again
@@ -101,5 +110,4 @@ class Churn:
             mapped_from[chunk] = again + 0.01
             if again + 0.01 < self.seconds:
                 story.area(again, process, page, self.chunk_pages, asks=story.rng.random() < self.asks_again)
-                filled = story.chosen(pool, self.common, self.chunk_pages)
-                story.fill(again + np.linspace(0.0, 0.01, self.chunk_pages), process, page, filled)
+                story.fill(again + np.linspace(0.0, 0.01, self.chunk_pages), process, page, self._chunk(story, pool))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ksmbench.trace.columns import Trace
-from workloads.review_2009.telling import FIRST_PAGE, Ints, Story
+from workloads.review_2009.telling import FIRST_PAGE, Ints, Story, summary_of
 
 _HEAP = FIRST_PAGE + (1 << 20)
 
@@ -46,7 +46,7 @@ class Prefork:
                 story.write(spread, controller, FIRST_PAGE + pages, contents)
             for _ in range(self.workers):
                 self._workers(story, controller, common, heap)
-        return story.end(self.seconds, "prefork", "synthetic: " + self.__doc__.rstrip("."), self)
+        return story.end(self.seconds, "prefork", f"synthetic: {summary_of(self)}", self)
 
     def _reload(self, story: Story, number: int) -> tuple[Ints, Ints]:
         # Both controllers replace the same pages by the same new data.

@@ -17,6 +17,12 @@ _GROUP_PREFIX = 104
 Ints = npt.NDArray[np.int64]
 
 
+def summary_of(workload: object) -> str:
+    """The first sentence about a workload, which begins in the middle of one."""
+    first = (workload.__doc__ or "").split("\n")[0].rstrip(".")
+    return first[:1].lower() + first[1:]
+
+
 def _common_bytes(n: int) -> Ints:
     # Of the numbers 1 .. n in four bytes, the most significant first, each with the number before it.
     number = np.arange(1, n + 1)

@@ -1,29 +1,20 @@
 """The synthetic workloads by name, with the parameters of `parameters.toml`."""
 
-import tomllib
 from dataclasses import fields, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from ksmbench.errors import UsageError
 from ksmbench.trace.columns import Trace
 from workloads.review_2009.crowds import Crowd, Idle, Unmodified
 from workloads.review_2009.guests import Vms
 from workloads.review_2009.mappings import Allocators, Churn
+from workloads.review_2009.parameters import tables
 from workloads.review_2009.servers import Prefork
 
-PARAMETERS = Path(__file__).with_name("parameters.toml")
 Workload = Prefork | Vms | Allocators | Crowd | Idle | Churn | Unmodified
 _KINDS: dict[str, type[Workload]] = {
     kind.__name__.lower(): kind for kind in (Prefork, Vms, Allocators, Crowd, Idle, Churn, Unmodified)
 }
 NAMES = tuple(_KINDS)
-
-
-@cache
-def _tables() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(PARAMETERS.read_text(encoding="utf-8"))
 
 
 def workload(name: str, **changes: float) -> Workload:
@@ -33,7 +24,7 @@ def workload(name: str, **changes: float) -> Workload:
     for parameter in changes:
         if parameter not in known:
             raise UsageError(f"{name} has no parameter {parameter}; it has {', '.join(known)}")
-    made: Workload = kind(**_tables()[name])
+    made: Workload = kind(**tables()[name])
     return replace(made, **{key: type(getattr(made, key))(value) for key, value in changes.items()})
 
 

@@ -21,3 +21,16 @@ def many_regions() -> Scenario:
     rows += [(500_000_000, Kind.MADVISE, 0, _FIRST + 2080, 20, Advice.MERGEABLE)]
     rows += [(900_000_000, Kind.EXIT, 0, 0, 0, 0), (1_000_000_000, Kind.MARK, 0, 0, 0, 0)]
     return Scenario(make_trace(rows, contents), {"pages_to_scan": 400}, frozenset())
+
+
+def taken_back_by_a_child() -> Scenario:
+    """Entries that a fork lost, whose items (if any) go because their addresses are not mergeable any more."""
+    contents = make_contents(np.random.default_rng(2), 3)
+    asked, taken_back = Advice.MERGEABLE, Advice.UNMERGEABLE
+    rows: list[Row] = [(0, Kind.MAP, 0, _FIRST, 9, 0), (0, Kind.MADVISE, 0, _FIRST, 9, asked)]
+    rows += [(0, Kind.WRITE, 0, _FIRST, 6, 1), (0, Kind.WRITE, 0, _FIRST + 6, 3, 2)]
+    rows += [(200_000_000, Kind.FORK, 0, 0, 0, 1), (210_000_000, Kind.MADVISE, 1, _FIRST, 9, asked)]
+    rows += [(400_000_000, Kind.MADVISE, 1, _FIRST + 4, 4, taken_back)]
+    rows += [(500_000_000, Kind.MADVISE, 0, _FIRST + 5, 2, taken_back)]
+    rows += [(600_000_000, Kind.MOVE, 1, _FIRST + 3, 2, _FIRST + 100), (700_000_000, Kind.MARK, 0, 0, 0, 0)]
+    return Scenario(make_trace(rows, contents), {"pages_to_scan": 20}, frozenset())

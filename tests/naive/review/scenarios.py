@@ -23,7 +23,7 @@ _N_AREAS = 3
 
 _STORES: dict[str, tuple[int, ...]] = {
     "run": (0, 0, 1, 1, 1, 1, 1, 2, 3, -1, 1 << 32),
-    "pages_to_scan": (0, 1, 5, 13, 40, 150, -1),
+    "pages_to_scan": (0, 1, 5, 13, 40, 150, -1, 1 << 32),
     "sleep_millisecs": (10, 20, 40, -1),
     "sleep": (0, 0, 7_300, 30_000, -1, 1 << 32),
     "max_kernel_pages": (0, 0, 0, 1, 2, 4, 8, -1),
@@ -151,6 +151,8 @@ class _Weather:
             self.used[child] = list(self.used.get(space, []))
             if self.chance(0.4):
                 self.do_write(space)
+            if self.chance(0.15):
+                self.add(Kind.MAP, child, *self.part(child), Mapping.NEVER)
             space = self.pick(space, child, child)
             depth -= 1
 
