@@ -247,7 +247,7 @@ class Watched:
             content = np.full(len(pages.page), _NO_CONTENT)
             before = np.zeros(len(pages.page), np.uint8)
         was = content.copy()
-        read = self._read(pages, content)
+        read = self._read(pages, content, self._settled(pages, place, found, content))
         if not read.all():
             # It went away between the look at the page table and the reading: as if it had been so before.
             pages = only(pages, read)
@@ -294,12 +294,13 @@ class Watched:
         asked = np.flatnonzero((changed | other) & (pages.pfn != 0))
         for twin in self._all:
             if twin is not self and twin.alive and len(asked):
-                same, theirs = twin._mapped(pages.page[asked], pages.pfn[asked], content[asked])
+                same, frames = twin._mapped(pages.page[asked], pages.pfn[asked], content[asked])
+                same[same] = ~self.pagemap.merged(pages.pfn[asked[same]])  # KSM's are not what the process did
                 rows = asked[same]
                 self._recorder.add_pages(now, Kind.SHARE, self.space, pages.page[rows], twin.space)
-                self._frames.hold(theirs)
+                self._frames.hold(frames[same])
                 self._frames.drop(frame[rows])
-                frame[rows] = theirs
+                frame[rows] = frames[same]
                 changed, other = changed.copy(), other.copy()
                 changed[rows] = other[rows] = False
                 asked = asked[~same]
@@ -315,17 +316,18 @@ class Watched:
     def _mapped(
         self, pages: npt.NDArray[np.int64], pfn: npt.NDArray[np.int64], content: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        # Which of the pages have these frames and contents here too, now and not by KSM; and their frames in a replay.
+        # Which of the pages have these frames and contents here too, now; and their frames in a replay.
         place, found = places(self._pages.page, pages)
         rows = np.flatnonzero(found)
         at = place[rows]
         rows = rows[(self._pages.pfn[at] == pfn[rows]) & (self._content[at] == content[rows]) & (self._frame[at] >= 0)]
         if len(rows):
             rows = rows[self.pagemap.frames(pages[rows]) == pfn[rows]]
-            rows = rows[~self.pagemap.merged(pfn[rows])]
         same = np.zeros(len(pages), np.bool_)
         same[rows] = True
-        return same, self._frame[place[rows]]
+        frames = np.full(len(pages), NO_FRAME)
+        frames[rows] = self._frame[place[rows]]
+        return same, frames
 
     def _separate(self, frame: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
         # A write goes into a frame of one's own: into the one that is there, or into a new one.
@@ -342,11 +344,33 @@ class Watched:
         self._recorder.add_pages(now, Kind.HUGE, self.space, (fresh[:, None] + np.arange(HUGE_PAGES)).reshape(-1))
         self._huge = huge
 
-    def _read(self, pages: Pages, content: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        # Reads what holds a frame, and puts the ids of what changed into `content`; returns which pages were there.
+    def _settled(
+        self,
+        pages: Pages,
+        place: npt.NDArray[np.int64],
+        found: npt.NDArray[np.bool_],
+        content: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.bool_]:
+        # Pages that need no reading: as long as two processes map one frame, nobody can write to it.
+        settled = np.zeros(len(found), np.bool_)
+        rows = np.flatnonzero(found & (pages.pfn != 0))
+        at = place[rows]
+        rows = rows[(self._pages.pfn[at] == pages.pfn[rows]) & self._frames.shared(self._frame[at])]
+        for twin in self._all:
+            if twin is not self and twin.alive and len(rows):
+                same, _ = twin._mapped(pages.page[rows], pages.pfn[rows], content[rows])
+                settled[rows[same]] = True
+                rows = rows[~same]
+        return settled
+
+    def _read(
+        self, pages: Pages, content: npt.NDArray[np.int64], settled: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        # Reads what holds a frame and is not settled, and puts the ids of what changed into `content`; returns which
+        # pages were there.
         there = np.ones(len(content), np.bool_)
         content[pages.state == ZERO] = 0
-        frames = np.flatnonzero(pages.state == PRESENT)
+        frames = np.flatnonzero((pages.state == PRESENT) & ~settled)
         self.n_pages_read += len(frames)
         for start in range(0, len(frames), PIECE_PAGES):
             piece = frames[start : start + PIECE_PAGES]

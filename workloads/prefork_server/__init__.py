@@ -1,0 +1,1 @@
+"""A pre-forking server whose workers rewrite memory over time, recorded from its start with all its workers."""
