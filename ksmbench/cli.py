@@ -11,6 +11,7 @@ from ksmbench.commands.compare import compare
 from ksmbench.commands.cut import cut
 from ksmbench.commands.designs import designs
 from ksmbench.commands.doctor import doctor
+from ksmbench.commands.imports import import_
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
 from ksmbench.commands.validate import validate
@@ -30,7 +31,18 @@ def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
 
 
-for command in (doctor, capture, info, cut, combine, designs, replay, compare, validate):  # in the order of the data
+for command in (
+    doctor,
+    capture,
+    import_,
+    info,
+    cut,
+    combine,
+    designs,
+    replay,
+    compare,
+    validate,
+):  # in the order of the data
     cli.add_command(command)
 
 

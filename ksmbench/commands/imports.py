@@ -1,0 +1,73 @@
+"""`ksmbench import`."""
+
+from pathlib import Path
+
+import click
+
+from ksmbench.commands.progress import progress_bar
+
+# For --help, which must not wait for numba; a test compares them with the readers.
+FORMATS = ("raw", "elf", "lime", "firecracker", "cloud-hypervisor", "criu")
+ZEROES = ("frames", "read", "absent")
+
+
+@click.command("import")
+@click.argument("format_name", metavar="FORMAT", type=click.Choice(FORMATS))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@click.option("--at", "at_s", multiple=True, type=float, help="Seconds of trace time of a file, one for each in order.")
+@click.option("--name", "names", multiple=True, help="The space that a file is of, one for each in order.")
+@click.option(
+    "--zeroes",
+    default=ZEROES[0],
+    show_default=True,
+    type=click.Choice(ZEROES),
+    help="What a page of zeros in a file is: a frame, the kernel's zero page (only read), or not there.",
+)
+@click.option("--mergeable", is_flag=True, help="As if every mapping had been advised MADV_MERGEABLE.")
+@click.option("--keep-contents", is_flag=True, help="Keep the pages' bytes in the trace, as combine needs them.")
+@click.option("--label", default="", help="A name for plots [default: the first file's].")
+@click.option("--force", is_flag=True, help="Replace an existing trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def import_(
+    format_name: str,
+    files: tuple[Path, ...],
+    output: Path,
+    at_s: tuple[float, ...],
+    names: tuple[str, ...],
+    zeroes: str,
+    mergeable: bool,
+    keep_contents: bool,
+    label: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make a trace of memory dumps that other tools made.
+
+    \b
+    raw               guest memory from address 0 on: QMP pmemsave, .vmem
+    elf               cores: dump-guest-memory, virsh dump --memory-only, gcore
+    lime              LiME
+    firecracker       a full memory file; further ones, with --at, are diffs
+    cloud-hypervisor  a snapshot's folder
+    criu              a folder of images
+
+    Several files are several spaces at time 0; with --at they are moments of one space, or of those that --name names.
+    Memory that a file leaves out, as a hole or altogether, is absent.
+
+    \b
+    Example: ksmbench import elf a.core b.core -o two --mergeable
+             ksmbench import raw first later -o guest --at 0 --at 60
+    """
+    from ksmbench.commands.reshaped import print_made, refuse_in_the_way
+    from ksmbench.imports.importing import Wanted, import_dumps, ranked_pages
+    from ksmbench.trace.ranking import ContentStore
+    from ksmbench.trace.store import write_trace
+
+    refuse_in_the_way(output, force)
+    wanted = Wanted(format_name, files, at_s, names, zeroes, mergeable, label)
+    with ContentStore() as store:
+        with progress_bar("reading") as tell:
+            trace, notes = import_dumps(wanted, store, tell)
+        write_trace(trace, output, force=force, pages=ranked_pages(store) if keep_contents else None)
+    print_made(output, trace, notes, as_json)

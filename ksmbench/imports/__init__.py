@@ -1,0 +1,1 @@
+"""Traces out of memory dumps that other tools made; one module per format."""
