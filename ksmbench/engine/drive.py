@@ -12,9 +12,11 @@ from ksmbench.engine.counters import N_COUNTERS, Counter
 from ksmbench.engine.machine import (
     COPIES_AT_EXIT,
     COPIES_AT_STOP,
+    EVENT,
     EVERY_BATCH,
     FRAMES_NS,
     IGNORE_TUNE,
+    KIND,
     LONGEST_DELAY_NS,
     NOW,
     PEAK_FRAMES,
@@ -22,10 +24,13 @@ from ksmbench.engine.machine import (
     SETTLING,
     Machine,
 )
-from ksmbench.engine.samples import DONE, FULL, GROW, add_samples, take_away
+from ksmbench.engine.samples import DONE, FULL, GROW, PAUSE, add_samples, take_away
 from ksmbench.errors import UsageError
 
 MAX_SAMPLES = 10_000_000
+# Settings with which a replay would not end, also those that the trace or the advisor stores.
+STANDS_STILL = 'sleep_millisecs=0 with cost "none": time would stand still; choose a cost profile'
+NEVER_ENDS = "pages_to_scan=0 never ends a scan; say with --until when the replay ends"
 _CHUNK = 4096
 
 Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
@@ -86,8 +91,12 @@ def drive(
     n_spaces: int = 0,
     grow: Callable[[], None] | None = None,
     progress: Progress | None = None,
+    budget: int | None = None,
 ) -> Record:
-    """Set the clock of `machine`, call `step` until it is DONE and collect the samples; the last one is of the end."""
+    """Set the clock of `machine`, call `step` until it is DONE and collect the samples; the last one is of the end.
+
+    `budget` is the scalar that holds pages_to_scan, in designs that scan. Raises `UsageError` where time stands still.
+    """
     profile = timing.profile
     add_clock(
         machine,
@@ -106,9 +115,16 @@ def drive(
     add_samples(machine, 1 if timing.look else _CHUNK, max(_CHUNK, 4 * kept) if kept else 0)
     parts = []
     total = 0
+    seen = (-1, -1)  # time and event at the last pause
     status = FULL
     while status != DONE:
         status = step()
+        if status == PAUSE:
+            before, seen = seen, (int(m[NOW]), int(m[EVENT]))
+            if timing.settles and budget is not None and m[EVENT] == len(machine[KIND]) and not m[budget]:
+                raise UsageError(NEVER_ENDS)
+            if budget is not None and timing.profile is None and seen == before:
+                raise UsageError(STANDS_STILL)
         if status == GROW and grow is not None:
             grow()
         if status == FULL and timing.look is not None:

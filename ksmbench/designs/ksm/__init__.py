@@ -42,10 +42,10 @@ from ksmbench.designs.ksm.warm import LANES, NO_GUESS
 from ksmbench.engine.columns import memory_type
 from ksmbench.engine.cost import DEFAULT as DEFAULT_COST
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.drive import Progress, Record, Timing, drive
+from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
 from ksmbench.engine.jit import compiled_beside, is_cold
 from ksmbench.engine.lcp import add_prefixes
-from ksmbench.engine.machine import ALLOCATE_ON, CHECKSUM, EVENT, KIND, NOW, PAGE_SIZE, SETTLED, VALUE, Machine
+from ksmbench.engine.machine import ALLOCATE_ON, CHECKSUM, KIND, PAGE_SIZE, SETTLED, VALUE, Machine
 from ksmbench.engine.memory import add_memory, check_memory
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import PAUSE
@@ -55,10 +55,6 @@ from ksmbench.trace.schema import Kind
 
 # sizeof on 64-bit 6.18: struct ksm_rmap_item, ksm_stable_node, ksm_mm_slot
 ITEM_BYTES, NODE_BYTES, SLOT_BYTES = 64, 64, 48
-
-# Settings with which a replay would not end, also those that the trace or the advisor stores.
-_STANDS_STILL = 'sleep_millisecs=0 with cost "none": time would stand still; choose a cost profile'
-_NEVER_ENDS = "pages_to_scan=0 never ends a scan; say with --until when the replay ends"
 
 
 def _numa_nodes(plan: Plan) -> int:
@@ -110,24 +106,16 @@ def run(
 ) -> Record:
     """Replay `plan` of `trace` through the KSM of a release; `settings` holds every one that it has."""
     if timing.profile is None and settings["sleep_millisecs"] == 0:
-        raise UsageError(_STANDS_STILL)
+        raise UsageError(STANDS_STILL)
     if timing.settles and settings["pages_to_scan"] == 0 and settings["run"] == 1:
-        raise UsageError(_NEVER_ENDS)
+        raise UsageError(NEVER_ENDS)
     if settings.get("advisor_mode") and settings["pages_to_scan"] != DEFAULT_PAGES_TO_SCAN:
         raise UsageError("pages_to_scan cannot be set while the advisor does; leave it out, or advisor_mode")
     _compile_on_two_cores()
     machine = _machine(features, trace, plan, settings, timing.profile.hz if timing.profile else DEFAULT_COST.hz)
-    seen = (-1, -1)
 
     def step() -> int:
-        nonlocal seen
         status = int(replay_loop(machine.m))
-        before, seen = seen, (int(machine.m[NOW]), int(machine.m[EVENT]))
-        is_last = machine.m[EVENT] == len(plan.columns[KIND])
-        if status == PAUSE and timing.settles and is_last and not machine.m[at.PAGES_TO_SCAN]:
-            raise UsageError(_NEVER_ENDS)
-        if status == PAUSE and timing.profile is None and seen == before:
-            raise UsageError(_STANDS_STILL)
         if status != ADVISE:
             return status
         advise(machine, timing.start_ns)
@@ -136,7 +124,7 @@ def run(
     def grow() -> None:
         at.grow_nodes(machine, min(int(machine.m[at.PAGES_TO_SCAN]), plan.n_entries))
 
-    record = drive(step, machine, timing, n_spaces=plan.n_spaces, grow=grow, progress=progress)
+    record = drive(step, machine, timing, n_spaces=plan.n_spaces, grow=grow, progress=progress, budget=at.PAGES_TO_SCAN)
     nodes = int(machine.m[at.NEXT_NODE] - machine.m[at.NODE_FREE_TOP])
     slots = int(np.count_nonzero(machine[at.REGISTERED]))
     record.metadata_bytes = (

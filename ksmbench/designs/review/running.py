@@ -13,7 +13,7 @@ from ksmbench.designs.review.check import check_review
 from ksmbench.engine import machine as machine_at
 from ksmbench.engine.columns import vector_type
 from ksmbench.engine.counters import REVIEW_COUNTERS, Counter
-from ksmbench.engine.drive import Progress, Record, Timing, drive
+from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
 from ksmbench.engine.jit import compiled_beside, is_cold
 from ksmbench.engine.lcp import add_prefixes
 from ksmbench.engine.machine import CHECKSUM, PAGE_SIZE, SETTLED, Machine
@@ -125,9 +125,9 @@ def _machine(parts: Parts, trace: Trace, plan: Plan, settings: dict[str, int]) -
 
 def _check_settings(settings: dict[str, int], timing: Timing, n_spaces: int) -> None:
     if timing.profile is None and settings["sleep_millisecs"] == 0 and not settings.get("sleep"):
-        raise UsageError('sleep_millisecs=0 with cost "none": time would stand still; choose a cost profile')
+        raise UsageError(STANDS_STILL)
     if timing.settles and settings["pages_to_scan"] == 0 and settings["run"] == 1:
-        raise UsageError("pages_to_scan=0 never ends a scan; say with --until when the replay ends")
+        raise UsageError(NEVER_ENDS)
     if settings.get("merge_pid", -1) >= n_spaces:
         raise UsageError(f"merge_pid={settings['merge_pid']}: the trace has {n_spaces} spaces, numbered from 0")
 
@@ -147,7 +147,14 @@ def _run(
         with compiled_beside("from ksmbench.engine.still import compile_still; compile_still()"):
             parts.loop.compile((vector_type,))  # type: ignore[attr-defined]
     machine = _machine(parts, trace, plan, settings)
-    record = drive(lambda: int(parts.loop(machine.m)), machine, timing, n_spaces=plan.n_spaces, progress=progress)
+    record = drive(
+        lambda: int(parts.loop(machine.m)),
+        machine,
+        timing,
+        n_spaces=plan.n_spaces,
+        progress=progress,
+        budget=at.PAGES_TO_SCAN,
+    )
     held = machine[at.EXIT_NS]
     if (held >= 0).any():
         record.longest_delay_ns = max(record.longest_delay_ns, record.end_ns - int(held[held >= 0].min()))
