@@ -8,7 +8,7 @@ import pytest
 
 from ksmbench.engine.cost import DEFAULT
 from tests.naive.review.agreement import difference
-from tests.naive.review.directed import many_regions, taken_back_by_a_child
+from tests.naive.review.directed import index_bug_at_edges, many_regions, taken_back_by_a_child
 from tests.naive.review.replay import DESIGNS
 from tests.naive.review.scenarios import scenario
 
@@ -26,3 +26,9 @@ def test_more_regions_than_an_mm_may_have() -> None:
 @pytest.mark.parametrize("name", DESIGNS)
 def test_what_a_child_takes_back(name: str) -> None:
     assert difference(name, taken_back_by_a_child()) is None
+
+
+@pytest.mark.parametrize("pages_to_scan", [0, 1, 25, 26])
+@pytest.mark.parametrize("first_region", [1, 2])
+def test_the_index_bug_at_edges(pages_to_scan: int, first_region: int) -> None:
+    assert difference("devksm-2009", index_bug_at_edges(pages_to_scan, first_region)) is None

@@ -34,3 +34,20 @@ def taken_back_by_a_child() -> Scenario:
     rows += [(500_000_000, Kind.MADVISE, 0, _FIRST + 5, 2, taken_back)]
     rows += [(600_000_000, Kind.MOVE, 1, _FIRST + 3, 2, _FIRST + 100), (700_000_000, Kind.MARK, 0, 0, 0, 0)]
     return Scenario(make_trace(rows, contents), {"pages_to_scan": 20}, frozenset())
+
+
+def index_bug_at_edges(pages_to_scan: int, first_region: int) -> Scenario:
+    """The lost index where a pass or the list begins, and batches of no step at all."""
+    contents = make_contents(np.random.default_rng(3), 3)
+    rows: list[Row] = []
+    for space, count in enumerate((first_region, 1, 23)):
+        rows += [(0, Kind.MAP, space, _FIRST, count, 0), (0, Kind.MADVISE, space, _FIRST, count, Advice.MERGEABLE)]
+        rows += [(0, Kind.WRITE, space, _FIRST, count, 1 + space % 2)]
+    named = {}
+    for time, value in ((100, 0), (200, 3), (400, 0), (450, 24), (600, 1), (700, 40)):
+        named[len(rows)] = 0
+        rows.append((time * 1_000_000, Kind.TUNE, 0, 0, 0, value))
+        rows.append((time * 1_000_000 + 50, Kind.WRITE, 2, _FIRST + 3, 1, 2))
+    rows.append((900_000_000, Kind.MARK, 0, 0, 0, 0))
+    trace = make_trace(rows, contents, ("pages_to_scan",), named)
+    return Scenario(trace, {"pages_to_scan": pages_to_scan, "index_bug": 1}, frozenset())
