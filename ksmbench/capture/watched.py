@@ -249,9 +249,15 @@ class Watched:
         was = content.copy()
         read = self._read(pages, content, self._settled(pages, place, found, content))
         if not read.all():
-            # It went away between the look at the page table and the reading: as if it had been so before.
-            pages = only(pages, read)
-            content, was, before = content[read], was[read], before[read]
+            # It went away between the look at the page table and the reading, perhaps to another place: what was
+            # known of it stays so until the next look.
+            lost = np.flatnonzero(~read & (before != _ABSENT))
+            pages.state[lost] = before[lost]
+            pages.huge[lost] = self._pages.huge[place[lost]]
+            pages.pfn[lost] = self._pages.pfn[place[lost]]
+            known_or_read = read | (before != _ABSENT)
+            pages = only(pages, known_or_read)
+            content, was, before = content[known_or_read], was[known_or_read], before[known_or_read]
         self._record_states(now, pages, before, was)
         changed = (pages.state == PRESENT) & ((before != PRESENT) | (content != was))
         # What was written into another frame meanwhile, as copy-on-write does, has that one.

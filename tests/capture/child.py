@@ -102,23 +102,38 @@ class Recording:
         *,
         stop_s: float = 0.0,
         follow: bool = False,
-        interval_s: float = 0.02,
     ) -> None:
         self.path = path
         self.facts: dict[str, Any] = {}
         self._error: Exception | None = None
         self._looked = threading.Semaphore(0)
-        options = Options(path, interval_s, None, stop_s)
+        self._gate = threading.Lock()
+        self._at_gate = threading.Event()
+        options = Options(path, 0.02, None, stop_s)
         self._session = Session(find_processes([child.pid for child in children], follow=follow), options)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self.facts = self._session.run(lambda progress: self._looked.release())
+            self.facts = self._session.run(lambda progress: self._pass())
         except Exception as error:
             self._error = error
             self._looked.release(1000)
+
+    def _pass(self) -> None:
+        self._looked.release()
+        self._at_gate.set()
+        with self._gate:
+            self._at_gate.clear()
+
+    @contextmanager
+    def between_looks(self) -> Iterator[None]:
+        """Let no look happen meanwhile."""
+        with self._gate:
+            assert self._at_gate.wait(30)
+            yield
+        self._raise()
 
     def looks(self, n: int = 2) -> None:
         """Wait for two looks: the first may have begun before; and fail if the capture did."""

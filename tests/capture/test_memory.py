@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ksmbench.capture.pagemap import PRESENT, SWAPPED, ZERO, PageMap, Pages
 from ksmbench.capture.procfs import merges_any
-from ksmbench.capture.reading import differing
+from ksmbench.capture.reading import Reader, differing
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Kind
 from tests.capture.child import PAGE, REGION, Child, Recording, ksm_lock
@@ -181,6 +183,32 @@ def test_a_page_that_is_swapped_out_comes_back(tmp_path: Path, monkeypatch: pyte
     assert [kind for kind, _ in memory.kinds(child.first + 2)][-1] == Kind.WRITE
     assert recording.facts["pages_swapped_unseen"] == 1
     assert memory.of(child)[1] != memory.of(child)[2] != 0
+
+
+def test_a_page_that_went_while_it_was_read_stays_as_it_was_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Reader.read
+    gone: set[int] = set()
+
+    def without_some(self: Reader, pid: int, pages: npt.NDArray[np.int64]) -> tuple[Any, Any]:
+        data, there = read(self, pid, pages)
+        return data, there & ~np.isin(pages, list(gone))
+
+    monkeypatch.setattr(Reader, "read", without_some)
+    with Child() as child:
+        child.do("put(1, b'one'); put(2, b'two')")
+        recording = Recording([child], tmp_path / "t")
+        recording.looks()
+        gone.update((child.first + 1, child.first + 3))
+        child.do("put(3, b'new')")
+        recording.looks()
+        gone.clear()
+        recording.looks()
+        memory = recording.finish()
+    for page in (1, 2, 3):
+        assert [kind for kind, _ in memory.kinds(child.first + page)].count(Kind.WRITE) == 1
+        assert (Kind.MADVISE, 4) not in memory.kinds(child.first + page)
 
 
 def test_another_program_in_the_process(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_tree_of_forks_shares_frames_as_the_kernel_does(tmp_path: Path) -> Non
     with Child() as parent:
         _forking(parent)
         parent.do("[put(i, b'%d' % i) for i in range(40)]; region[50 * PAGE]")
-        recording = Recording([parent], tmp_path / "t", follow=True, interval_s=0.5)
+        recording = Recording([parent], tmp_path / "t", follow=True)
         recording.looks()
         parent.do("fork()")
         recording.looks()
@@ -83,11 +83,12 @@ def test_a_tree_of_forks_shares_frames_as_the_kernel_does(tmp_path: Path) -> Non
         parent.do("tell(0, \"put(5, b'5')\"); put(6, b'6')")  # copies of the same bytes
         recording.looks()
         # Two children and a grandchild between two looks, and what parent and children do in the meantime.
-        parent.do(
-            "put(7, b'before'); fork(); fork(); put(8, b'after'); put(9, b'9'); tell(1, 'fork()'); "
-            "tell(1, \"put(10, b'c1'); region.madvise(mmap.MADV_DONTNEED, 11 * PAGE, PAGE)\"); "
-            "tell(2, \"put(12, b'12')\"); put(13, b'13'); tell(1, \"tell(1, 'put(14, bytes(4))')\") "
-        )
+        with recording.between_looks():
+            parent.do(
+                "put(7, b'before'); fork(); fork(); put(8, b'after'); put(9, b'9'); tell(1, 'fork()'); "
+                "tell(1, \"put(10, b'c1'); region.madvise(mmap.MADV_DONTNEED, 11 * PAGE, PAGE)\"); "
+                "tell(2, \"put(12, b'12')\"); put(13, b'13'); tell(1, \"tell(1, 'put(14, bytes(4))')\") "
+            )
         recording.looks()
         memory = recording.finish()
         one, two, three = children_of(parent.pid)
