@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ksmbench.comparing import compare
     from ksmbench.designs import DESIGNS
     from ksmbench.replaying import replay
+    from ksmbench.sweeping import sweep
     from ksmbench.trace.store import open_trace, write_trace
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "compare",
     "open_trace",
     "replay",
+    "sweep",
     "write_trace",
 ]
 
@@ -29,6 +31,7 @@ _LAZY = {
     "compare": "ksmbench.comparing",
     "open_trace": "ksmbench.trace.store",
     "replay": "ksmbench.replaying",
+    "sweep": "ksmbench.sweeping",
     "write_trace": "ksmbench.trace.store",
 }
 

@@ -14,6 +14,7 @@ from ksmbench.commands.doctor import doctor
 from ksmbench.commands.imports import import_
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
+from ksmbench.commands.sweep import sweep
 from ksmbench.commands.validate import validate
 from ksmbench.errors import KsmbenchError
 
@@ -41,6 +42,7 @@ for command in (
     designs,
     replay,
     compare,
+    sweep,
     validate,
 ):  # in the order of the data
     cli.add_command(command)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
 BOUNDS = ("none", "oracle")
 _BOUND_SAMPLES = 4000  # where the designs are sampled by batch, which the bounds do not have
-_KEYS = ("trace", "design", "settings")
+KEYS = ("trace", "design", "settings")
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def _specs(wanted: Iterable[str]) -> list[Spec]:
     return specs
 
 
-def _open(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
-    # Traces by a short name: the folder's, or its whole path where two folders are called alike.
+def open_traces(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
+    """Traces by a short name: the folder's, or its whole path where two folders are called alike."""
     from ksmbench.trace.columns import Trace
     from ksmbench.trace.store import open_trace
 
@@ -169,8 +169,8 @@ def _run_all(tasks: "list[Callable[[], Result]]", first: int, jobs: int | None, 
 
 
 @dataclass(frozen=True)
-class _Task:
-    """One replay."""
+class Task:
+    """One replay: a trace by its label, a design with its settings, and how it is sampled."""
 
     label: str  # of the trace
     spec: Spec
@@ -178,10 +178,12 @@ class _Task:
 
     @property
     def key(self) -> tuple[str, str, str]:
+        """What its rows lead with: KEYS."""
         return self.label, self.spec.design, self.spec.settings_text
 
 
-def _bound_sample(trace: "Trace", sample: str | float) -> str | float:
+def bound_sample(trace: "Trace", sample: str | float) -> str | float:
+    """How `none` and `oracle`, which have no batches, are sampled beside designs sampled by `sample`."""
     if sample != "batch":
         return sample
     times = trace.events.time_ns
@@ -191,16 +193,16 @@ def _bound_sample(trace: "Trace", sample: str | float) -> str | float:
 
 def _replay_all(
     opened: "dict[str, Trace]",
-    tasks: list[_Task],
+    tasks: list[Task],
     jobs: int | None,
     progress: Progress | None,
     options: dict[str, Any],
-) -> "dict[_Task, Result]":
+) -> "dict[Task, Result]":
     from ksmbench.replaying import replay
 
     parts = _Parts(len(tasks), progress)
 
-    def bind(number: int, task: _Task) -> "Callable[[], Result]":
+    def bind(number: int, task: Task) -> "Callable[[], Result]":
         def run() -> "Result":
             def tell(part: float) -> None:
                 parts.tell(number, part)
@@ -220,18 +222,19 @@ def _replay_all(
     return dict(zip(tasks, results, strict=True))
 
 
-def _stack(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":
-    # A design may have columns that others have not; those that all have come first.
+def stack(parts: "Iterable[tuple[Task, pl.DataFrame]]") -> "pl.DataFrame":
+    """The samples of all replays under each other, led by KEYS.
+
+    A design may have columns that others have not; those that all have come first.
+    """
     import polars as pl
 
     from ksmbench.engine.counters import REVIEW_COUNTERS
 
     stacked = pl.concat(
         (
-            done[task].samples.select(
-                [pl.lit(value).alias(name) for name, value in zip(_KEYS, task.key, strict=True)] + [pl.all()]
-            )
-            for task in tasks
+            samples.select([pl.lit(value).alias(name) for name, value in zip(KEYS, task.key, strict=True)] + [pl.all()])
+            for task, samples in parts
         ),
         how="diagonal",
     )
@@ -239,12 +242,20 @@ def _stack(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":
     return stacked.select(pl.exclude(more), *more) if more else stacked
 
 
-def _summary(done: "dict[_Task, Result]", tasks: list[_Task]) -> "pl.DataFrame":
+def summary_frame(rows: "list[dict[str, Any]]") -> "pl.DataFrame":
+    """One row per replay: KEYS and its summary."""
     import polars as pl
 
-    rows = [dict(zip(_KEYS, task.key, strict=True)) | done[task].summary for task in tasks]
     frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
     return frame.with_columns(pl.col(pl.Null).cast(pl.Float64))
+
+
+def _stack(done: "dict[Task, Result]", tasks: list[Task]) -> "pl.DataFrame":
+    return stack((task, done[task].samples) for task in tasks)
+
+
+def _summary(done: "dict[Task, Result]", tasks: list[Task]) -> "pl.DataFrame":
+    return summary_frame([dict(zip(KEYS, task.key, strict=True)) | done[task].summary for task in tasks])
 
 
 def compare(
@@ -278,11 +289,11 @@ def compare(
         raise UsageError(f"jobs={jobs}: must be 1 or more")
     specs = _specs(designs)
     folder = None if output is None else check_output(output, force=force)
-    opened = _open(traces)
+    opened = open_traces(traces)
     options = {"cost": cost, "until": until, "mergeable": mergeable, "ignore_tune": ignore_tune}
-    asked = [_Task(label, spec, sample) for label in opened for spec in specs]
+    asked = [Task(label, spec, sample) for label in opened for spec in specs]
     bounds = [
-        _Task(label, Spec(name), _bound_sample(trace, sample)) for label, trace in opened.items() for name in BOUNDS
+        Task(label, Spec(name), bound_sample(trace, sample)) for label, trace in opened.items() for name in BOUNDS
     ]
     tasks = list(dict.fromkeys(asked + bounds))
     limit = {} if max_memory is None else {"max_memory": max_memory}

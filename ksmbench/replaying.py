@@ -1,6 +1,7 @@
 """`ksmbench.replay`: one trace through one design, with its bounds beside it."""
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from ksmbench.provenance import provenance
 from ksmbench.result import Result
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import open_trace
+from ksmbench.trace.tunes import without_tunes
 
 Sample = str | float | int
 _BYTES_PER_SAMPLE = 1300  # at the peak, with those of the bounds
@@ -127,7 +129,7 @@ def replay(
     cost: str | CostProfile | None = None,
     until: float | None = None,
     mergeable: str = "as-is",
-    ignore_tune: bool = False,
+    ignore_tune: bool | Collection[str] = False,
     max_memory: int = MAX_MEMORY,
     check: bool = False,
     progress: Progress | None = None,
@@ -138,6 +140,7 @@ def replay(
     `sample`: "batch" (a row after every batch of ksmd), seconds of trace time between rows, or "end". `cost`: a cost
     profile, its name or file, or "none" (scanning takes no time). `until`: seconds of trace time; by default the last
     event's, or for a snapshot until the counters settle. `mergeable`: "as-is", "all" or a pattern of space names.
+    `ignore_tune` leaves out the changes of settings that the trace recorded, all or those of the settings it names.
     `max_memory`: bytes. `check` recounts every structure at the end. `progress` is told the part done, 0 to 1.
 
     Raises `TraceError` for a broken or too large trace, `UsageError` for what cannot be meant, `KsmbenchError` where
@@ -148,8 +151,11 @@ def replay(
     complete = designs.complete_settings(chosen, settings)
     codes = designs.encoded(chosen, complete)
     profile = find_profile(cost)
+    if not isinstance(ignore_tune, bool):
+        ignore_tune = sorted({ignore_tune} if isinstance(ignore_tune, str) else ignore_tune)
+        opened = without_tunes(opened, ignore_tune)
     plan = make_plan(opened, mergeable=mergeable, max_memory=max_memory, bytes_per_entry=chosen.bytes_per_entry)
-    timing = _timing(plan, codes, sample, profile, until, max_memory, ignore_tune=ignore_tune)
+    timing = _timing(plan, codes, sample, profile, until, max_memory, ignore_tune=ignore_tune is True)
     record = chosen.run(opened, plan, codes, timing, check=check, progress=progress)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")

@@ -13,23 +13,12 @@ if TYPE_CHECKING:
 
 
 def _print_table(comparison: "Comparison") -> None:
+    from ksmbench.commands.tables import comparison_table
     from ksmbench.report.curves import LABEL
-    from ksmbench.report.table import shown_columns, table
 
     for trace in comparison.page_size:
         summary = comparison.summary.filter(trace=trace).with_columns(LABEL).to_dicts()
-        columns, rows = shown_columns(summary), table(summary)
-        width = max(len("design"), *(len(row["label"]) for row in rows))
-        widths = [
-            max(len(column.short), *(len(row["cells"][i].text) for row in rows)) for i, column in enumerate(columns)
-        ]
-        click.echo(trace)
-        heads = [column.short.rjust(n) for column, n in zip(columns, widths, strict=True)]
-        click.echo("  ".join(["design".ljust(width), *heads]))
-        for row in rows:
-            cells = [cell.text.rjust(n) for cell, n in zip(row["cells"], widths, strict=True)]
-            click.echo("  ".join([row["label"].ljust(width), *cells]))
-        click.echo()
+        click.echo(f"{trace}\n{comparison_table(summary)}\n")
 
 
 def _document(comparison: "Comparison") -> dict[str, object]:

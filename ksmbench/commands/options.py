@@ -50,12 +50,32 @@ DESIGN_NAMES = (
     "none",
     "oracle",
 )
+SETTING_NAMES = (  # of the newest release; the same test
+    "run",
+    "pages_to_scan",
+    "sleep_millisecs",
+    "smart_scan",
+    "use_zero_pages",
+    "max_page_sharing",
+    "stable_node_chains_prune_millisecs",
+    "merge_across_nodes",
+    "advisor_mode",
+    "advisor_max_cpu",
+    "advisor_min_pages_to_scan",
+    "advisor_max_pages_to_scan",
+    "advisor_target_scan_time",
+)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def complete_designs(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
     """The designs that begin so, for shell completion."""
     return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
+
+
+def complete_settings(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
+    """The settings that begin so, each with its "=", for shell completion."""
+    return [f"{name}=" for name in SETTING_NAMES if name.startswith(incomplete)]
 
 
 def parse_settings(given: tuple[str, ...], worded: Container[str] = ()) -> dict[str, int | str]:

@@ -1,8 +1,10 @@
 """A progress bar on a terminal, and nothing in a pipe."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
 
@@ -38,3 +40,49 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None] | None]:
                 bar.update(step)
 
         yield tell
+
+
+@dataclass
+class Counter:
+    """Replays done, of how many; drawn on a terminal with their rate and the time left."""
+
+    draws: bool
+    done: int = 0
+    total: int = 0
+    kept: int = 0  # done before this run
+    begin: float = 0.0
+
+    def tell(self, done: int, total: int) -> None:
+        """`done` of `total` replays are there; the first call says how many were before."""
+        now = time.monotonic()
+        if not self.total:
+            self.kept, self.begin = done, now
+        self.done, self.total = done, total
+        if self.draws:
+            click.echo(f"\r\x1b[K{self.said()}{self._pace(now - self.begin)}", err=True, nl=False)
+
+    def said(self) -> str:
+        """Such as "17 of 203 replays are done"."""
+        return f"{self.done:,} of {self.total:,} replays are done"
+
+    def _pace(self, seconds: float) -> str:
+        n = self.done - self.kept
+        if n == 0 or seconds <= 0:
+            return ""
+        left = round((self.total - self.done) * seconds / n)
+        hours, minutes = left // 3600, left // 60 % 60
+        shown = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+        return f", {n / seconds:.1f} per second, {shown} left"
+
+
+@contextmanager
+def replay_counter() -> Iterator[Counter]:
+    """A `Counter` on standard error; one that draws nothing where that is no terminal."""
+    counter = Counter(draws=sys.stderr is not None and sys.stderr.isatty())
+    if counter.draws:
+        _tell_of_compiling()
+    try:
+        yield counter
+    finally:
+        if counter.draws and counter.total:
+            click.echo(err=True)

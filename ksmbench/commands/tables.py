@@ -1,6 +1,6 @@
 """Numbers as people read them on a terminal."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ksmbench.result import Result
@@ -42,4 +42,19 @@ def replay_table(result: "Result") -> str:
     refused = result.options["refused_tunes"]
     if refused:
         lines.append(f"{refused} tune event(s) of the trace were skipped: unknown here, or refused by the kernel.")
+    return "\n".join(lines)
+
+
+def comparison_table(summary: list[dict[str, Any]]) -> str:
+    """Rows of a summary with `label`, as compare shows them."""
+    from ksmbench.report.table import shown_columns, table
+
+    columns, rows = shown_columns(summary), table(summary)
+    width = max(len("design"), *(len(row["label"]) for row in rows))
+    widths = [max(len(column.short), *(len(row["cells"][i].text) for row in rows)) for i, column in enumerate(columns)]
+    heads = [column.short.rjust(n) for column, n in zip(columns, widths, strict=True)]
+    lines = ["  ".join(["design".ljust(width), *heads])]
+    for row in rows:
+        cells = [cell.text.rjust(n) for cell, n in zip(row["cells"], widths, strict=True)]
+        lines.append("  ".join([row["label"].ljust(width), *cells]))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ PALETTE = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#a855f7", "#06b6d4", "#e
 CEILING = "#8a8f98"
 HEIGHT = 280
 ORACLE = "oracle"
+_OVER_TIME = "Memory saved over time"
 
 
 def colours(labels: list[str]) -> dict[str, str]:
@@ -18,7 +19,8 @@ def colours(labels: list[str]) -> dict[str, str]:
     return {label: PALETTE[i % len(PALETTE)] for i, label in enumerate(shown)} | {ORACLE: CEILING}
 
 
-def _scale(labels: list[str]) -> alt.Scale:
+def colour_scale(labels: list[str]) -> alt.Scale:
+    """The colours of `colours` for a plot."""
     chosen = colours(labels)
     return alt.Scale(domain=list(chosen), range=list(chosen.values()))
 
@@ -39,7 +41,7 @@ def lines(
     if data.group_by("label").len().filter(pl.col("len") > 1).is_empty():
         return None
     hover = alt.selection_point(fields=[x], nearest=True, on="pointerover", empty=False, clear="pointerout")
-    colour = alt.Color("label:N", scale=_scale(labels), legend=None)
+    colour = alt.Color("label:N", scale=colour_scale(labels), legend=None)
     along = alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     y = alt.Y(f"{column}:Q", title=title)
     base = alt.Chart(data.select("label", x, pl.col(column).round(3)))
@@ -78,7 +80,7 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
     right = 1.15 * float(data["cpu"].max() or 1)  # type: ignore[arg-type]
     x = alt.X("cpu:Q", title="ksmd (% of one CPU)", scale=alt.Scale(domain=[0, right], nice=False))
     y = alt.Y("share:Q", title="share of the oracle's saving (%)", scale=alt.Scale(domain=[lowest, top * 1.04]))
-    colour = alt.Color("label:N", scale=_scale(labels), legend=None)
+    colour = alt.Color("label:N", scale=colour_scale(labels), legend=None)
     base = alt.Chart(data)
     points = base.mark_point(filled=True, size=160, opacity=1).encode(
         x=x,
@@ -106,11 +108,11 @@ def spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
     return made
 
 
-def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
+def charts(curves: pl.DataFrame, summary: pl.DataFrame, price: alt.LayerChart | None = None) -> list[dict[str, Any]]:
     """The plots of one trace: dicts of `title`, `note`, `spec` (Vega-Lite) and `half` (of the page's width).
 
     `curves` are the rows of `ksmbench.report.curves.curves`, `summary` those of the comparison with a column `label`.
-    What would be empty is left out.
+    What would be empty is left out. `price` is drawn first, instead of the plot of savings against CPU time.
     """
     alt.data_transformers.disable_max_rows()
     labels = list(dict.fromkeys(summary["label"].to_list() + [ORACLE]))
@@ -118,7 +120,7 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
     work = designs.filter(pl.col("label") != ORACLE)
     made = [
         (
-            "Memory saved over time",
+            _OVER_TIME,
             "Frames in use without merging, minus frames in use with it. The dashed line is the oracle, which merges "
             "all equal mergeable pages at once.",
             lines(designs, "saved_mib", "saved (MiB)", labels, unit="MiB saved"),
@@ -126,7 +128,7 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
         (
             "What is bought for which CPU time",
             "Up is better, left is cheaper: the saving at the end against the time that ksmd takes.",
-            _scatter(summary, labels),
+            price or _scatter(summary, labels),
         ),
         (
             "Copy-on-write breaks",
@@ -144,8 +146,10 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame) -> list[dict[str, Any]]:
             lines(work, "scanned_per_s", "pages/s", labels, unit="pages/s"),
         ),
     ]
+    if price is not None:
+        made.insert(0, made.pop(1))
     return [
-        {"title": title, "note": note, "spec": spec(chart), "half": i > 0}
-        for i, (title, note, chart) in enumerate(made)
+        {"title": title, "note": note, "spec": spec(chart), "half": title != _OVER_TIME and chart is not price}
+        for title, note, chart in made
         if chart is not None
     ]

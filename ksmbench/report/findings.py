@@ -92,3 +92,27 @@ def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float) -> list[str
     said += [_as_good(row) for row in best if row is not most]
     savers = [row for row in designs if row["saved_bytes"] > 0]
     return said + _cheapest(savers, most) + _breaks(savers)
+
+
+def against_default(rows: list[Row]) -> list[str]:
+    """Sentences about each row that `is_default`: what saves more at no more CPU time, what as much for less."""
+    said = []
+    for default in rows:
+        saved, cpu = default.get("saved_bytes"), default.get("scan_cost_cpu_share")
+        if not default.get("is_default") or saved is None or cpu is None:
+            continue
+        text = f"The default of `{default['design']}` saves {_mib(saved)} for {_percent(cpu, 2)} of one CPU"
+        known = [
+            row for row in rows if row.get("saved_bytes") is not None and row.get("scan_cost_cpu_share") is not None
+        ]
+        more = [row for row in known if row["scan_cost_cpu_share"] <= cpu and row["saved_bytes"] > saved]
+        less = [row for row in known if row["saved_bytes"] >= saved and row["scan_cost_cpu_share"] < cpu]
+        best = max(more, key=lambda row: float(row["saved_bytes"]), default=None)
+        cheap = min(less, key=_cpu, default=None)
+        if best is not None:
+            price = _percent(best["scan_cost_cpu_share"], 2)
+            text += f"; `{best['label']}` saves {_mib(best['saved_bytes'])} for {price}"
+        if cheap is not None and cheap is not best:
+            text += f"; `{cheap['label']}` saves no less for {_percent(cheap['scan_cost_cpu_share'], 2)}"
+        said.append(text + ("." if best or cheap else "; nothing here is better in both."))
+    return said

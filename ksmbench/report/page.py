@@ -17,21 +17,25 @@ _OPTIONS = ("sample", "cost", "until", "mergeable")
 _DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is"}
 
 
+def said_options(options: dict[str, Any]) -> list[str]:
+    """The words of a command line for those options of a replay that are not its defaults."""
+    words = []
+    for name in _OPTIONS:
+        if options[name] != _DEFAULTS[name]:
+            words += [f"--{name}", str(getattr(options[name], "name", options[name]))]
+    return [*words, "--ignore-tune"] if options["ignore_tune"] else words
+
+
 def command(comparison: Comparison) -> str:
     """The command line that makes the comparison again."""
     parts = ["ksmbench", "compare", *comparison.paths.values()]
     for design in comparison.designs:
         parts += ["--design", design]
-    for name in _OPTIONS:
-        value = comparison.options[name]
-        if value != _DEFAULTS[name]:
-            parts += [f"--{name}", str(getattr(value, "name", value))]
-    if comparison.options["ignore_tune"]:
-        parts.append("--ignore-tune")
-    return shlex.join([*parts, "-o", str(comparison.output or "FOLDER")])
+    return shlex.join([*parts, *said_options(comparison.options), "-o", str(comparison.output or "FOLDER")])
 
 
-def _end(frame: pl.DataFrame, design: str) -> dict[str, Any]:
+def end_of(frame: pl.DataFrame, design: str) -> dict[str, Any]:
+    """The last sample of a design."""
     return frame.filter(design=design).row(-1, named=True)
 
 
@@ -40,7 +44,7 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
     rows = summary.to_dicts()
     bounds = comparison.bounds.filter(trace=trace)
     page_size = comparison.page_size[trace]
-    floor, oracle = _end(bounds, "none"), _end(bounds, "oracle")
+    floor, oracle = end_of(bounds, "none"), end_of(bounds, "oracle")
     seconds = comparison.samples.filter(trace=trace)["time_ns"].max()
     return {
         "trace": trace,
@@ -54,20 +58,21 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
     }
 
 
-def _flat(value: object) -> str:
+def flat(value: object) -> str:
+    """A fact of provenance as text."""
     if value is None or value == {} or value == []:
         return "–"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {flat(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_flat(item) for item in value)
+        return ", ".join(flat(item) for item in value)
     return str(value)
 
 
 def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     # What differs from replay to replay, and once what does not.
     keys = list(dict.fromkeys(key for one in comparison.provenance for key in one))
-    columns = {key: [_flat(one.get(key)) for one in comparison.provenance] for key in keys}
+    columns = {key: [flat(one.get(key)) for one in comparison.provenance] for key in keys}
     if "created" in columns:
         columns["created"] = [max(columns["created"])]  # the replays of one comparison end seconds apart
     name = [LABEL] if len(comparison.page_size) == 1 else ["trace", LABEL]
@@ -81,18 +86,25 @@ def _provenance(comparison: Comparison) -> list[dict[str, Any]]:
     return told
 
 
-def render(comparison: Comparison) -> dict[str, str]:
-    """The texts of `report.html` and `report.md` by file name."""
+def render_page(sections: list[dict[str, Any]], **facts: Any) -> dict[str, str]:
+    """The texts of `report.html` and `report.md` by file name.
+
+    Each of `sections` is about one trace; `facts` are metrics, provenance, command and designs, as in the templates.
+    """
     templates = environment()
-    lines = curves(comparison)
-    sections = [_section(comparison, trace, lines) for trace in comparison.page_size]
-    facts: dict[str, Any] = {
-        "sections": sections,
-        "metrics": shown_metrics(comparison.summary.to_dicts()),
-        "provenance": _provenance(comparison),
-        "command": command(comparison),
-        "designs": comparison.designs,
-    }
+    facts["sections"] = sections
     specs = [chart["spec"] for section in sections for chart in section["charts"]]
     html = templates.get_template("report.html.j2").render(**facts, **plots(specs))
     return {"report.html": html, "report.md": templates.get_template("report.md.j2").render(**facts)}
+
+
+def render(comparison: Comparison) -> dict[str, str]:
+    """The texts of a comparison's `report.html` and `report.md` by file name."""
+    lines = curves(comparison)
+    return render_page(
+        [_section(comparison, trace, lines) for trace in comparison.page_size],
+        metrics=shown_metrics(comparison.summary.to_dicts()),
+        provenance=_provenance(comparison),
+        command=command(comparison),
+        designs=comparison.designs,
+    )

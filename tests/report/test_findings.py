@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ksmbench.report.findings import findings
+from ksmbench.report.findings import against_default, findings
 
 MIB = 1 << 20
 
@@ -35,3 +35,16 @@ def test_of_equals_the_one_with_less_cpu_time_comes_first() -> None:
 def test_nothing_saved_and_nothing_to_save() -> None:
     assert findings([row("a", 0, 0.1)], 400 * MIB, 100 * MIB)[1:] == ["No design saved memory."]
     assert findings([row("a", -1, None)], 400 * MIB, 0)[0].startswith("Nothing could be saved")
+
+
+def test_the_default_is_measured_against_the_others() -> None:
+    default = row("default", 50, 0.1, is_default=True)
+    assert against_default([default, row("dear", 90, 0.2), row("little", 10, 0.01)]) == [
+        "The default of `ksm-6.18` saves 50.0 MiB for 10.00 % of one CPU; nothing here is better in both."
+    ]
+    assert against_default([default, row("more", 60, 0.1), row("less", 50, 0.05)]) == [
+        "The default of `ksm-6.18` saves 50.0 MiB for 10.00 % of one CPU; `more` saves 60.0 MiB for 10.00 %; "
+        "`less` saves no less for 5.00 %."
+    ]
+    assert against_default([default, row("both", 60, 0.05)])[0].endswith("; `both` saves 60.0 MiB for 5.00 %.")
+    assert against_default([row("other", 60, 0.05)]) == []

@@ -1,0 +1,237 @@
+"""A sweep as a folder: its page shows the front of saved memory against CPU, with the kernel's default marked."""
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from ksmbench.comparing import Comparison
+from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.metrics.summary import shown_metrics
+from ksmbench.report.charts import HEIGHT, ORACLE, charts, colour_scale, colours
+from ksmbench.report.curves import LABEL, curves
+from ksmbench.report.findings import against_default, findings
+from ksmbench.report.page import end_of, flat, render_page, said_options
+from ksmbench.report.table import shown_columns, table
+from ksmbench.sweeping import Sweep
+from ksmbench.sweeping.journal import UNFINISHED
+from ksmbench.trace.publish import publish
+
+FILES = ("report.html", "report.md", "samples.parquet", "summary.parquet")
+_DECADE = 10
+MAX_LINES = 8  # of a front, drawn over time
+_ORDER = (
+    "Sorted by CPU time per GiB saved. front: nothing else here saves as much for less CPU time, or more for as much. "
+    "default: the kernel's own settings."
+)
+
+Row = dict[str, Any]
+
+
+def check_sweep_output(path: str | os.PathLike[str], *, force: bool) -> Path:
+    """The folder that a sweep may write; raises `UsageError` where something else is in its place."""
+    folder = Path(path)
+    if not folder.exists():
+        return folder
+    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else None
+    if there is None or not there <= {*FILES, UNFINISHED}:
+        raise UsageError(f"{folder} exists and is no sweep; choose another name")
+    if there & set(FILES) and not force:
+        raise UsageError(f"{folder} exists already; choose another name or pass --force")
+    return folder
+
+
+def command(sweep: Sweep) -> str:
+    """The command line that makes the sweep again."""
+    parts = ["ksmbench", "sweep", *sweep.paths.values()]
+    for design in sweep.designs:
+        parts += ["--design", design]
+    for name, values in sweep.vary.items():
+        words = [",".join(value) if isinstance(value, list | tuple) else str(value) for value in values]
+        parts += ["--vary", f"{name}={('|' if any(',' in word for word in words) else ',').join(words)}"]
+    return shlex.join([*parts, *said_options(sweep.options), "-o", str(sweep.output or "FOLDER")])
+
+
+def _thin(rows: list[Row]) -> list[Row]:
+    # A few of the front with both ends.
+    if len(rows) <= MAX_LINES:
+        return rows
+    step = (len(rows) - 1) / (MAX_LINES - 1)
+    return [rows[round(i * step)] for i in range(MAX_LINES)]
+
+
+def ranked(sweep: Sweep, trace: str) -> list[Row]:
+    """The rows of a trace with `label`, by CPU time per GiB saved; the designs' defaults are among them.
+
+    `is_default` and `on_front` mark them.
+    """
+    rows = sweep.summary.with_columns(LABEL).filter(trace=trace).to_dicts()
+    for default in sweep.defaults.with_columns(LABEL).filter(trace=trace).to_dicts():
+        same = [row for row in rows if row["design"] == default["design"] and _is_default(row, default, sweep)]
+        for row in same:
+            row["is_default"] = True
+        if not same:
+            rows.append(default | {"is_default": True, "on_front": False})
+    return sorted(rows, key=lambda row: (row["cpu_s_per_gib_saved"] is None, row["cpu_s_per_gib_saved"] or 0.0))
+
+
+def _is_default(row: Row, default: Row, sweep: Sweep) -> bool:
+    from ksmbench import designs
+
+    known = {setting.name: setting.default for setting in designs.find(row["design"]).settings}
+    fixed = dict(part.split("=", 1) for part in row["settings"].split(",") if "=" in part)
+    named = {name: str(row.get(name, fixed.get(name))) for name in {*fixed, *sweep.vary}}
+    return all(str(known[name]) == value for name, value in named.items()) and default["design"] == row["design"]
+
+
+def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float) -> alt.LayerChart | None:
+    data = pl.DataFrame(
+        [
+            {
+                "label": row["label"],
+                "cpu": round(100 * row["scan_cost_cpu_share"], 4),
+                "saved": round(row["saved_bytes"] / 2**20, 3),
+                "front": bool(row["on_front"]),
+                "default": bool(row.get("is_default")),
+                "colour": row["label"] if row["label"] in shown else "",
+            }
+            for row in rows
+            if row["scan_cost_cpu_share"] is not None and row["saved_bytes"] is not None
+        ]
+    )
+    if data.is_empty():
+        return None
+    low, high = float(data["cpu"].min() or 0), float(data["cpu"].max() or 0)  # type: ignore[arg-type]
+    wide = low > 0 and high > _DECADE * low  # else what is cheap lies in one heap
+    scale = alt.Scale(type="log", nice=False, domain=[low / 1.2, high * 1.2]) if wide else alt.Scale(zero=True)
+    x = alt.X("cpu:Q", title="ksmd (% of one CPU)", axis=alt.Axis(grid=False, format="~g"), scale=scale)
+    y = alt.Y("saved:Q", title="saved at the end (MiB)", scale=alt.Scale(zero=False))
+    tooltip = [
+        alt.Tooltip("label:N", title="design"),
+        alt.Tooltip("cpu:Q", title="% of one CPU", format=",.3~f"),
+        alt.Tooltip("saved:Q", title="MiB saved", format=",.1f"),
+    ]
+    base = alt.Chart(data).encode(x=x, y=y, tooltip=tooltip)
+    front = base.transform_filter(alt.datum.front)
+    line = front.mark_line(interpolate="step-after", strokeWidth=2, color="#8a8f98").encode(order="cpu:Q")
+    others = base.mark_point(filled=True, size=40, opacity=0.45, color="#8a8f98")
+    named = base.transform_filter(alt.datum.colour != "")
+    points = named.mark_point(filled=True, size=130, opacity=1).encode(
+        color=alt.Color("colour:N", scale=colour_scale(shown), legend=None)
+    )
+    default = base.transform_filter(alt.datum.default)
+    ring = default.mark_point(shape="diamond", size=420, strokeWidth=2.5, color="#ef4444")
+    text = default.mark_text(dy=-18, color="#ef4444").encode(text=alt.value("default"))
+    ceiling = (
+        alt.Chart(pl.DataFrame({"saved": [round(oracle_mib, 3)]}))
+        .mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#8a8f98")
+        .encode(y="saved:Q")
+    )
+    layers = (ceiling, others, line, points, ring, text)
+    return alt.LayerChart(layer=list(layers)).properties(width="container", height=HEIGHT)
+
+
+def _lines_of(sweep: Sweep, labels: list[str]) -> pl.DataFrame:
+    # Over time only what is on the front, and the defaults.
+    samples = pl.concat([sweep.samples, sweep.default_samples], how="diagonal").with_columns(LABEL)
+    few = samples.filter(pl.col("label").is_in(labels)).unique(
+        ["trace", "label", "time_ns"], keep="first", maintain_order=True
+    )
+    return curves(
+        Comparison(
+            samples=few.drop("label"),
+            summary=sweep.summary,
+            bounds=sweep.bounds,
+            page_size=sweep.page_size,
+            paths=sweep.paths,
+            notes=sweep.notes,
+            designs=labels,
+            options=sweep.options,
+            provenance=[],
+        )
+    )
+
+
+def _refusals(sweep: Sweep, trace: str) -> list[str]:
+    refused = sweep.refused.filter(trace=trace)
+    if refused.is_empty():
+        return []
+    how_many = f"{refused.height:,} combinations were" if refused.height > 1 else "1 combination was"
+    return [f"{how_many} left out, as they cannot be; the first: {refused['why'][0]}."]
+
+
+def _section(sweep: Sweep, trace: str) -> dict[str, Any]:
+    rows = ranked(sweep, trace)
+    on_front = sorted((row for row in rows if row["on_front"]), key=lambda row: float(row["scan_cost_cpu_share"]))
+    defaults = [row for row in rows if row.get("is_default")]
+    told = list({row["label"]: row for row in [*_thin(on_front), *defaults]}.values())
+    labels = [row["label"] for row in told]
+    bounds = sweep.bounds.filter(trace=trace)
+    page_size = sweep.page_size[trace]
+    floor = end_of(bounds, "none")["frames"] * page_size
+    possible = floor - end_of(bounds, ORACLE)["frames"] * page_size
+    cells = table(rows)
+    for cell, row in zip(cells, rows, strict=True):
+        marks = ("front" if row["on_front"] else "", "default" if row.get("is_default") else "")
+        cell["mark"] = ", ".join(filter(None, marks))
+    shown = pl.DataFrame(told, infer_schema_length=None)
+    count = f"{len(on_front):,} of {len(rows):,} combinations are on the front of saved memory against CPU time."
+    return {
+        "trace": trace,
+        "notes": sweep.notes[trace],
+        "seconds": float(bounds["time_ns"].max() or 0) / 1e9,  # type: ignore[arg-type]
+        "findings": [
+            *findings(told, floor, possible),
+            *against_default(rows),
+            count,
+            *_refusals(sweep, trace),
+        ],
+        "order": _ORDER,
+        "columns": shown_columns(rows),
+        "rows": cells,
+        "colours": colours([*labels, ORACLE]),
+        "charts": charts(
+            _lines_of(sweep, labels).filter(trace=trace), shown, _front_chart(rows, labels, possible / 2**20)
+        ),
+    }
+
+
+def _provenance(sweep: Sweep) -> list[dict[str, Any]]:
+    told = []
+    for key in dict.fromkeys(key for one in sweep.provenance.values() for key in one):
+        values = {label: flat(one.get(key)) for label, one in sweep.provenance.items()}
+        same = len(set(values.values())) == 1
+        named = [("", next(iter(values.values())))] if same else list(values.items())
+        told.append({"name": key, "values": [{"of": of, "is": it} for of, it in named]})
+    return told
+
+
+def render(sweep: Sweep) -> dict[str, str]:
+    """The texts of `report.html` and `report.md` by file name."""
+    return render_page(
+        [_section(sweep, trace) for trace in sweep.page_size],
+        metrics=shown_metrics(sweep.summary.to_dicts()),
+        provenance=_provenance(sweep),
+        command=command(sweep),
+        designs=sweep.summary.select(LABEL)["label"].unique().to_list(),
+    )
+
+
+def write_sweep(sweep: Sweep, folder: Path) -> None:
+    """Write `sweep` as `folder`, in place of its unfinished replays; raises `KsmbenchError` where it cannot."""
+    scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.new")
+    try:
+        scratch.mkdir(parents=True)
+        for name, text in render(sweep).items():
+            (scratch / name).write_text(text, encoding="utf-8")
+        sweep.samples.write_parquet(scratch / "samples.parquet")
+        sweep.summary.write_parquet(scratch / "summary.parquet")
+        publish(scratch, folder)
+    except OSError as error:
+        raise KsmbenchError(f"{folder}: the report could not be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""Runs replays on an executor: what ends comes out at once, what loses its worker is tried again."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from queue import SimpleQueue
+
+from ksmbench.errors import KsmbenchError
+from ksmbench.sweeping.point import Outcome, Point, replay_point
+
+TRIES = 3  # a replay may lose its worker twice
+
+
+def run_points(
+    executor: Executor, points: Sequence[Point], lost: dict[Point, str]
+) -> Iterator[tuple[Point, Outcome | KsmbenchError]]:
+    """Each of `points` with what it gave, as they end; those that failed TRIES times go into `lost` with the reason.
+
+    Raises `KsmbenchError` where the executor takes no more work.
+    """
+    ended: SimpleQueue[Future[Outcome | KsmbenchError]] = SimpleQueue()
+    running: dict[Future[Outcome | KsmbenchError], Point] = {}
+    failures: Counter[Point] = Counter()
+
+    def start(point: Point) -> None:
+        try:
+            future = executor.submit(replay_point, point)
+        except (BrokenExecutor, RuntimeError) as error:
+            raise KsmbenchError(f"the workers take no more replays ({_text(error)})") from None
+        running[future] = point
+        future.add_done_callback(ended.put)
+
+    for point in points:
+        start(point)
+    while running:
+        future = ended.get()
+        point = running.pop(future)
+        try:
+            outcome = future.result()
+        except Exception as error:  # of any kind: a worker that is gone looks different on every executor
+            failures[point] += 1
+            if failures[point] < TRIES:
+                start(point)
+            else:
+                lost[point] = _text(error)
+            continue
+        yield point, outcome
+
+
+def _text(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "..."
