@@ -61,6 +61,12 @@ class Memory:
         mm = self._mm[space]
         return slice(int(self._machine[at.BASE][mm]), int(self._machine[at.END][mm]))
 
+    def space_of(self, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The space of each entry."""
+        mm = np.searchsorted(self._machine[at.BASE], entries, side="right") - 1
+        result: npt.NDArray[np.int64] = self._machine[at.SPACE][mm].astype(np.int64)
+        return result
+
     def is_alive(self, space: int) -> bool:
         """Whether the space was born and has not exited."""
         return bool(self._machine[at.ALIVE][self._mm[space]])

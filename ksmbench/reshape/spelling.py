@@ -175,21 +175,12 @@ class Speller:
         if not len(entries):
             return
         pages, from_pages = self.memory.pages[entries], self.memory.pages[sources]
-        others = self._spaces_of(sources)
+        others = self.memory.space_of(sources)
         direct = (pages == from_pages) & (others != space)
         for other in np.unique(others[direct]).tolist():
             chosen = direct & (others == other)
             self.rows.add_runs(time_ns, Kind.SHARE, self.ids[space], pages[chosen], self.ids[other])
         self._detour(space, pages[~direct], others[~direct], from_pages[~direct], time_ns)
-
-    def _spaces_of(self, entries: Numbers) -> Numbers:
-        spaces = np.array(sorted(self.ids))
-        starts = np.array([self.memory.entries(space).start for space in spaces.tolist()])
-        order = np.lexsort((spaces, starts))
-        filled = [i for i in order.tolist() if self.memory.entries(int(spaces[i])).stop > starts[i]]
-        at = np.searchsorted(starts[filled], entries, side="right") - 1
-        result: Numbers = spaces[filled][at]
-        return result
 
     def _detour(self, space: int, pages: Numbers, others: Numbers, from_pages: Numbers, time_ns: int) -> None:
         if not len(pages):

@@ -104,6 +104,16 @@ def test_wild_windows_with_huge_frames(seed: int, tmp_path: Path) -> None:
     _try(_wild_huge, seed, tmp_path, spaces=True)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_cut_of_everything_replays_alike(seed: int) -> None:
+    """ksmd finds, compares and merges the same, as contents that nobody writes mean nothing."""
+    whole, settings = wild_scenario(seed)
+    whole = _valid(whole)
+    made = cut(whole)
+    one, other = (replay(trace, "ksm-6.18", sample="batch", cost="none", **settings) for trace in (whole, made.trace))
+    assert one.samples.drop("time_ns").equals(other.samples.drop("time_ns"))
+
+
 def test_contents_are_ranked_anew() -> None:
     """What two contents have in common is the least of what lay between them."""
     contents = Contents(np.array([0, 7, 3, 9, 5], np.uint16), np.array([4, 0, 4, 2, 1], np.uint32))
