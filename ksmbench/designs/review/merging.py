@@ -7,7 +7,6 @@ from ksmbench.designs.review.state import (
     BREAKS_FAILED,
     CHECKSUMMED,
     FAMILY_NEXT,
-    FORGETS,
     ITEM_ELEMENT,
     ITEM_STATE,
     MAX_KERNEL_PAGES,
@@ -124,9 +123,6 @@ def merge_pair(m: Vector, mm: Integer, e: Integer, t: Integer) -> None:
     elif m[BREAKS_FAILED]:
         break_cow(m, other, t)
         break_cow(m, mm, e)
-        if m[FORGETS]:
-            u8(m, ITEM_STATE)[t] &= ~CHECKSUMMED & 0xFF
-            u8(m, ITEM_STATE)[e] &= ~CHECKSUMMED & 0xFF
     else:
         make_outside(m, t)
         make_outside(m, e)

@@ -221,7 +221,6 @@ class Rollup(Merger):
         """Both are broken, t's first."""
         for item in (t, i):
             self.memory.unshare(item.mm, item.page)
-            self.left_stable(item)
 
     # -- stores --------------------------------------------------------------------------------------------------------
 
