@@ -7,7 +7,7 @@ import click
 from ksmbench.commands.progress import progress_bar
 
 # For --help, which must not wait for numba; a test compares them with the readers.
-FORMATS = ("raw", "elf", "lime", "firecracker", "cloud-hypervisor", "criu")
+FORMATS = ("raw", "elf", "lime", "firecracker", "cloud-hypervisor", "criu", "strace")
 ZEROES = ("frames", "read", "absent")
 
 
@@ -42,7 +42,7 @@ def import_(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a trace of memory dumps that other tools made.
+    """Make a trace of memory dumps, or of a log of system calls, that other tools made.
 
     \b
     raw               guest memory from address 0 on: QMP pmemsave, .vmem
@@ -51,6 +51,7 @@ def import_(
     firecracker       a full memory file; further ones, with --at, are diffs
     cloud-hypervisor  a snapshot's folder
     criu              a folder of images
+    strace            a log of strace -f -ttt -y -e trace=%memory,%process,prctl: mappings and forks, no contents
 
     Several files are several spaces at time 0; with --at they are moments of one space, or of those that --name names.
     Memory that a file leaves out, as a hole or altogether, is absent.

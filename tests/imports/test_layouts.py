@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ksmbench.commands import imports
-from ksmbench.imports.importing import READERS
+from ksmbench.imports.importing import LOG, READERS
 from ksmbench.imports.timeline import ZEROES
 from ksmbench.replaying import replay
 from ksmbench.trace.schema import Kind
@@ -25,7 +25,7 @@ def taken(tmp_path: Path, *arguments: object) -> Path:
 
 
 def test_the_command_knows_every_reader() -> None:
-    assert tuple(READERS) == imports.FORMATS
+    assert (*READERS, LOG) == imports.FORMATS
     assert imports.ZEROES == ZEROES
 
 
@@ -167,6 +167,7 @@ def _broken(folder: Path) -> dict[str, list[tuple[str, Path]]]:
         "elf": [("no ELF", text), ("no ELF", empty), ("cut short", cut_core), ("no core", program)],
         "lime": [("no LiME", core), ("empty", empty), ("cut short", cut_lime), ("no LiME header", bad_lime)],
         "cloud-hypervisor": [("lists", snapshot), ("no state", stateless), ("cannot be read", folder / "none")],
+        "strace": [("no system calls", text), ("no system calls", core), ("no ordinary file", whole)],
         "criu": [("cut short", images), ("cut short", torn), ("no pagemap", whole), ("no pagemap", text)],
     }
 
@@ -180,7 +181,7 @@ def test_broken_files_are_one_sentence(format_name: str, tmp_path: Path) -> None
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("format_name", imports.FORMATS)
+@pytest.mark.parametrize("format_name", READERS)
 def test_damage_anywhere_is_a_sentence_or_a_trace(format_name: str, tmp_path: Path) -> None:
     """Bytes of headers changed at random never end in a traceback."""
     import numpy as np

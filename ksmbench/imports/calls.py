@@ -1,0 +1,216 @@
+"""System calls of processes, in the order in which they were made, as events: who maps, forks, executes, ends.
+
+It follows threads and vfork, which have the memory of another, and remembers what is mapped as what, since a mapping
+that grows (brk, mremap) has the kind and the advice of what it grows from.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ksmbench.reshape.rows import Rows
+from ksmbench.trace.columns import Events, Space
+from ksmbench.trace.schema import Kind, Mapping
+
+_HEAP = "[heap]"
+_KEPT_ADVICE = (10, 12, 14, 15, 18)  # with what they undo
+_UNDOES = {11: (10,), 13: (12,), 14: (15,), 15: (14,), 19: (18,)}
+
+
+@dataclass(frozen=True)
+class _Area:
+    start: int
+    end: int
+    kind: int
+    name: str
+    advice: frozenset[int] = frozenset()
+
+
+@dataclass
+class _Memory:
+    # An address space: its number, what is mapped (ascending), the end of the heap in bytes, and who has it.
+    space: int
+    areas: list[_Area] = field(default_factory=list)
+    heap_end: int = 0
+    merges_any: bool = False
+    users: set[int] = field(default_factory=set)  # processes
+
+    def cut_out(self, start: int, end: int) -> list[_Area]:
+        """Take the pages start .. end out; returns the parts that were there."""
+        kept, gone = [], []
+        for area in self.areas:
+            low, high = max(area.start, start), min(area.end, end)
+            if low >= high:
+                kept.append(area)
+                continue
+            gone.append(replace(area, start=low, end=high))
+            if area.start < low:
+                kept.append(replace(area, end=low))
+            if high < area.end:
+                kept.append(replace(area, start=high))
+        self.areas = kept
+        return gone
+
+    def put(self, area: _Area) -> None:
+        """Map it, in place of what is there."""
+        self.cut_out(area.start, area.end)
+        self.areas.append(area)
+
+    def at(self, page: int) -> _Area | None:
+        """What the page is in."""
+        return next((area for area in self.areas if area.start <= page < area.end), None)
+
+
+class Calls:
+    """Takes calls with their times, in ns, and pages; a thread is known by its number `tid`."""
+
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self.spaces: list[Space] = []
+        self._process: dict[int, int] = {}  # of each thread
+        self._threads: dict[int, set[int]] = {}  # of each process
+        self._memory: dict[int, _Memory] = {}  # of each process
+
+    def knows(self, tid: int) -> bool:
+        """Whether the thread lives."""
+        return tid in self._process
+
+    def root(self, tid: int) -> None:
+        """A process that was there before."""
+        self._join(tid, tid, self._new_space(tid))
+
+    def _new_space(self, pid: int) -> _Memory:
+        self.spaces.append(Space(pid or None, f"pid-{pid}", "process"))
+        return _Memory(len(self.spaces) - 1)
+
+    def _join(self, tid: int, process: int, memory: _Memory) -> None:
+        self._process[tid] = process
+        self._threads.setdefault(process, set()).add(tid)
+        self._memory[process] = memory
+        memory.users.add(process)
+
+    def _of(self, tid: int) -> _Memory:
+        return self._memory[self._process[tid]]
+
+    def map(
+        self, time: int, tid: int, page: int, n: int, kind: Mapping, name: str = "", *, fills: bool = False
+    ) -> None:
+        """A mapping begins; one that `fills` has all its pages at once."""
+        memory = self._of(tid)
+        memory.put(_Area(page, page + n, int(kind), name))
+        number = self.rows.number(name) if name else -1
+        self.rows.add(time, Kind.MAP, memory.space, page, n, int(kind), name=number)
+        if fills and kind == Mapping.ANONYMOUS:
+            self.rows.add(time, Kind.TOUCH, memory.space, page, n)
+
+    def unmap(self, time: int, tid: int, page: int, n: int) -> None:
+        """A part of the address space is free."""
+        memory = self._of(tid)
+        if n > 0 and memory.cut_out(page, page + n):
+            self.rows.add(time, Kind.UNMAP, memory.space, page, n)
+
+    def brk(self, time: int, tid: int, end: int, page_size: int) -> None:
+        """The heap ends at the address `end` now; the first call tells where it is."""
+        memory = self._of(tid)
+        before, now = -(-memory.heap_end // page_size), -(-end // page_size)
+        if memory.heap_end and now > before:
+            self._grow(time, tid, before, now, memory.at(before - 1), _HEAP)
+        elif memory.heap_end and now < before:
+            self.unmap(time, tid, now, before - now)
+        memory.heap_end = end
+
+    def _grow(self, time: int, tid: int, page: int, end: int, area: _Area | None, name: str = "") -> None:
+        kind = Mapping(area.kind) if area else Mapping.ANONYMOUS
+        self.map(time, tid, page, end - page, kind, area.name if area else name)
+        for advice in sorted(area.advice) if area else ():
+            self.madvise(time, tid, page, end - page, advice)
+
+    def mremap(self, time: int, tid: int, page: int, n: int, n_new: int, to: int, *, leaves: bool) -> None:
+        """A mapping is resized, and perhaps moved; one that it `leaves` behind is empty then."""
+        memory = self._of(tid)
+        area = memory.at(page)
+        if n_new < n:
+            self.unmap(time, tid, page + n_new, n - n_new)
+            n = n_new
+        if to != page and n > 0:
+            self.rows.add(time, Kind.MOVE, memory.space, page, n, to)
+            moved = memory.cut_out(page, page + n)
+            memory.cut_out(to, to + n_new)
+            memory.areas += [replace(a, start=a.start - page + to, end=a.end - page + to) for a in moved]
+            if leaves:
+                self._grow(time, tid, page, page + n, area)
+        if n_new > n:
+            self._grow(time, tid, to + n, to + n_new, area)
+
+    def madvise(self, time: int, tid: int, page: int, n: int, advice: int) -> None:
+        """Advice, by its number."""
+        memory = self._of(tid)
+        self.rows.add(time, Kind.MADVISE, memory.space, page, n, advice)
+        if advice in _KEPT_ADVICE or advice in _UNDOES:
+            for area in memory.cut_out(page, page + n):
+                kept = area.advice - set(_UNDOES.get(advice, ()))
+                memory.areas.append(replace(area, advice=kept | ({advice} & set(_KEPT_ADVICE))))
+
+    def fill(self, time: int, tid: int, page: int, n: int, *, writes: bool) -> None:
+        """Every page of a range is written with what it holds, or read."""
+        self.rows.add(time, Kind.TOUCH if writes else Kind.READ, self._of(tid).space, page, n)
+
+    def merge_any(self, time: int, tid: int, on: int) -> None:
+        """PR_SET_MEMORY_MERGE."""
+        memory = self._of(tid)
+        memory.merges_any = bool(on)
+        self.rows.add(time, Kind.PRCTL, memory.space, value=int(bool(on)))
+
+    def clone(self, time: int, tid: int, child: int, *, shares: bool, is_thread: bool) -> None:
+        """A thread, a process with the same memory (vfork), or a fork."""
+        memory = self._of(tid)
+        if is_thread:
+            self._join(child, self._process[tid], memory)
+        elif shares:
+            self._join(child, child, memory)
+        else:
+            copied = self._new_space(child)
+            copied.areas, copied.heap_end, copied.merges_any = list(memory.areas), memory.heap_end, memory.merges_any
+            copied.areas = [area for area in copied.areas if 10 not in area.advice]
+            self.spaces[copied.space] = replace(self.spaces[copied.space], name=self.spaces[memory.space].name)
+            self.rows.add(time, Kind.FORK, memory.space, value=copied.space)
+            self._join(child, child, copied)
+
+    def execve(self, time: int, tid: int, name: str) -> None:
+        """Another program: an empty address space, in the process's own or, after vfork, in a new one."""
+        process, memory = self._process[tid], self._of(tid)
+        if len(memory.users) > 1:
+            memory.users.discard(process)
+            new = self._new_space(process)
+            if memory.merges_any:
+                self.rows.add(time, Kind.PRCTL, new.space, value=1)
+        else:
+            new = _Memory(memory.space)
+            self.rows.add(time, Kind.EXEC, memory.space)
+        new.merges_any = memory.merges_any
+        for thread in self._threads.pop(process):
+            self._process.pop(thread)  # the others end by it
+        self._join(process, process, new)
+        self.spaces[new.space] = replace(self.spaces[new.space], name=name)
+
+    def exited(self, time: int, tid: int) -> None:
+        """A thread ends; with the last of the last process the memory goes."""
+        process = self._process.pop(tid)
+        self._threads[process].discard(tid)
+        if not self._threads[process]:
+            memory = self._memory.pop(process)
+            memory.users.discard(process)
+            if not memory.users:
+                self.rows.add(time, Kind.EXIT, memory.space)
+
+    def events(self) -> Events:
+        """All events in order of time, which begins at 0 with the first."""
+        events = self.rows.events()
+        order = np.argsort(events.time_ns, kind="stable")
+        columns: list[Any] = [column[order] for column in events]
+        if len(order):
+            columns[0] = columns[0] - columns[0][0]
+        for column in columns:
+            column.setflags(write=False)
+        return Events(*columns)
