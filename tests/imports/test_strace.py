@@ -107,7 +107,7 @@ def test_growing_and_moving(tmp_path: Path) -> None:
 
 
 def test_threads_vfork_and_interrupted_calls(tmp_path: Path) -> None:
-    """A thread's calls are its process's; vfork makes no space, execve after it does; a child's lines can come early."""
+    """A thread's calls are its process's; vfork makes no space, execve after it does; a child's lines may be early."""
     found = calls(
         tmp_path,
         """\
