@@ -104,6 +104,5 @@ def test_words_follow_the_numbers() -> None:
     assert against(-1, 0, 0.01) == "less than"
     assert both(["a"]) == "a"
     assert both(["a", "b", "c"]) == "a, b and c"
-    assert (
-        grouped({"x": SAME, "y": SAME, "z": "less than"}, "it") == f"{SAME} it on `x` and `y`, and less than it on `z`"
-    )
+    words = {"x": SAME, "y": SAME, "z": "3.0 % less than"}
+    assert grouped(words) == "about the same on `x` and `y`, 3.0 % less on `z`"

@@ -71,7 +71,7 @@ def _answer(answer: Answer, runs: Runs, traces: list[str], cause: str) -> Answer
     words = {rfc.trace: against(mended["saved_bytes_mean"], rfc["saved_bytes_mean"], equal) for _, rfc, mended in found}
     answer.short = (
         f"Yes: on `{rfc.trace}` up to {n(lost)} entries lead to merged pages that nobody tracks; with the callback at "
-        f"most {n(mended.most(cause))}. It saves {grouped(words, 'the RFC without')}."
+        f"most {n(mended.most(cause))}. Against going without, it saves {grouped(words)}."
     )
     return answer
 

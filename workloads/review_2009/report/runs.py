@@ -1,6 +1,7 @@
 """The replays that the report is made of, each made once, when a question first needs it."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -57,6 +58,11 @@ class Run:
     def design(self) -> str:
         """The design without its settings."""
         return self.label.split(",")[0]
+
+    @property
+    def short_label(self) -> str:
+        """The label without a quota, which headings tell."""
+        return re.sub(r",max_kernel_pages=\d+", "", self.label)
 
     @property
     def seconds(self) -> pl.Series:

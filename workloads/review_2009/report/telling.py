@@ -11,7 +11,7 @@ from workloads.review_2009.report.runs import MIB, Run
 Number = float | int | None
 DEVICE, RFC, ROLLUP, MERGED = "devksm-2009", "madvise-rfc-2009", "ksm-rollup-2009", "ksm-2.6.32"
 CALLBACKS = ("fork", "exit", "mremap", "munmap")
-ALL_CALLBACKS = f"{RFC},callbacks={','.join(CALLBACKS)}"
+ALL_CALLBACKS = f"{RFC},callbacks=all"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ LOST_MOST = Column("lost entries, most", lambda run: run.most("lost_ptes"))
 
 def table(heading: str, runs: Iterable[Run], *columns: Column) -> Table:
     """A row for each run."""
-    rows = tuple((f"`{run.label}`", *(show(column.value(run), 1, column.digits) for column in columns)) for run in runs)
+    rows = tuple(
+        (f"`{run.short_label}`", *(show(column.value(run), 1, column.digits) for column in columns)) for run in runs
+    )
     return Table(heading, ("design", *(column.heading for column in columns)), rows)
 
 
@@ -85,7 +87,7 @@ def lines(
 ) -> Figure:
     """A line over time for each run, of what `value` makes of its samples."""
     parts = [
-        pl.DataFrame({"label": run.label, "x": run.seconds, "value": value(run.samples).cast(pl.Float64)})
+        pl.DataFrame({"label": run.short_label, "x": run.seconds, "value": value(run.samples).cast(pl.Float64)})
         for run in runs
     ]
     return Figure(name, title, note, unit, pl.concat(parts))
@@ -127,12 +129,12 @@ def against(value: float, other: float, about_equal: float) -> str:
     return f"{percent(abs(difference))} {'more' if difference > 0 else 'less'} than"
 
 
-def grouped(words: dict[str, str], rest: str) -> str:
-    """What is said of each trace, once where it is the same: "8.2 % more than without on `a`, and ... on `b`"."""
+def grouped(words: dict[str, str]) -> str:
+    """How traces compare, one after the other: "8.2 % less on `a`, about the same on `b` and `c`"."""
     of: dict[str, list[str]] = {}
     for trace, word in words.items():
-        of.setdefault(word, []).append(f"`{trace}`")
-    return ", and ".join(f"{word} {rest} on {both(traces)}" for word, traces in of.items())
+        of.setdefault(word.removesuffix(" than").removesuffix(" as"), []).append(f"`{trace}`")
+    return ", ".join(f"{word} on {both(traces)}" for word, traces in of.items())
 
 
 def both(parts: list[str]) -> str:
