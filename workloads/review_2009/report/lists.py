@@ -101,6 +101,7 @@ _DELAY = key("longest_exit_delay_s", "longest delay (s)", 2)
 _DEAD = Column("of the dead, most (MiB)", lambda run: (run["dead_pages_most"] or 0) * run.page_size / MIB, 1)
 _DEAD_SECONDS = key("dead_byte_seconds", "of the dead (MiB·s)", 1, 1 / MIB)
 _COPIES = key("copies_at_exit", "copies at exit")
+_PEAK = key("frames_peak", "in use, most ever (MiB)", 1, 4096 / MIB)
 
 
 def _rates(answer: Answer, runs: Runs, traces: list[str]) -> None:
@@ -134,7 +135,7 @@ def delay(runs: Runs) -> Answer:
         designs = (*(f"{DEVICE},fd={fd}" for fd in ("exit", "inherited", "held")), RFC, f"{RFC},callbacks=exit")
         made = runs.all(trace, (*designs, ROLLUP, MERGED))
         held[trace] = rfc = made[3]
-        answer.tables.append(table(trace, made, _DELAY, _PASS, _DEAD, _DEAD_SECONDS, _COPIES, SAVED_MEAN))
+        answer.tables.append(table(trace, made, _DELAY, _PASS, _DEAD, _DEAD_SECONDS, _COPIES, _PEAK, SAVED_MEAN))
         answer.sentences.append(
             f"`{trace}`: the RFC holds up to {mib(rfc['dead_pages_most'])} that only the dead have, for up to "
             f"{n(rfc['longest_exit_delay_s'], 1)} s, and makes {n(rfc['copies_at_exit'])} copies only to free them. "
