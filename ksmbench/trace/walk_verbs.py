@@ -192,7 +192,9 @@ def _madvise(s: State, first: Integer, last: Integer, advice: Integer) -> None:
     elif advice == Advice.DONTFORK or advice == Advice.DOFORK:
         _set(s, first, last, DONTFORK, advice == Advice.DONTFORK, _MAPPED)
     elif advice == Advice.WIPEONFORK or advice == Advice.KEEPONFORK:
-        _set(s, first, last, WIPEONFORK, advice == Advice.WIPEONFORK, _MAPPED)
+        for e in range(first, last):
+            if s.flags[e] & (PRIVATE | FILE) == PRIVATE:  # the kernel refuses it for files
+                _set(s, e, e + 1, WIPEONFORK, advice == Advice.WIPEONFORK, PRIVATE)
     elif advice != Advice.HUGEPAGE and advice != Advice.NOHUGEPAGE:
         s.odd[Odd.ADVICE_WITHOUT_EFFECT] += 1
 
@@ -264,7 +266,7 @@ def _act(s: State, script: Script, i: Integer) -> None:
         s.merge_any[value] = s.merge_any[space]
         _inherit(s, script, i, True)
     elif kind == Kind.PRCTL:
-        if value or s.merge_any[space]:
+        if (value != 0) != (s.merge_any[space] != 0):  # what it is already changes nothing
             _set(s, begin, end, MERGEABLE, value, PRIVATE)
         s.merge_any[space] = value
     elif kind == Kind.EXEC or kind == Kind.EXIT:

@@ -79,7 +79,7 @@ class Naive:
         elif kind == Kind.MAP:
             self.unmap(space, pages)
             for at in pages:
-                maps[at] = {"never"} if value == 1 else {"private"}
+                maps[at] = {"never"} if value == 1 else {"private", "file"} if value == 2 else {"private"}
                 if value != 1 and self.merge_any[space]:
                     maps[at].add("mergeable")
         elif kind == Kind.UNMAP:
@@ -98,7 +98,7 @@ class Naive:
                     held[at] = self.pages[value][at]
         elif kind == Kind.PRCTL:
             for flags in maps.values():
-                if value and "private" in flags:
+                if value and not self.merge_any[space] and "private" in flags:
                     flags.add("mergeable")
                 elif not value and self.merge_any[space]:
                     flags.discard("mergeable")
@@ -113,7 +113,9 @@ class Naive:
             flags = self.maps[space][at]
             if advice == 4:
                 self.pages[space].pop(at, None)
-            elif advice in (12, 10, 18) and (advice != 12 or "private" in flags):
+            elif advice == 18:
+                flags |= {"wipe"} if flags & {"private", "file"} == {"private"} else set()
+            elif advice in (12, 10) and (advice != 12 or "private" in flags):
                 flags.add(words[advice])
             elif advice in (13, 11, 19):
                 flags.discard(words[advice])
