@@ -164,6 +164,8 @@ def _run(
             n_done += 1
             if progress is not None:
                 progress(n_done, len(points))
+        if lost:
+            break
     if lost:
         point, why = next(iter(lost.items()))
         raise KsmbenchError(

@@ -62,7 +62,7 @@ class Workers(Executor):
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            pickle.dump((function, args, kwargs), process.stdin)
+            pickle.dump(pickle.dumps((function, args, kwargs)), process.stdin)
             process.stdin.flush()
             fine, value = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):

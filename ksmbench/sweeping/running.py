@@ -9,6 +9,7 @@ from ksmbench.errors import KsmbenchError
 from ksmbench.sweeping.point import Outcome, Point, replay_point
 
 TRIES = 3  # a replay may lose its worker twice
+HOPELESS = 8  # failures before the first replay that ends
 
 
 def run_points(
@@ -16,7 +17,7 @@ def run_points(
 ) -> Iterator[tuple[Point, Outcome | KsmbenchError]]:
     """Each of `points` with what it gave, as they end; those that failed TRIES times go into `lost` with the reason.
 
-    Raises `KsmbenchError` where the executor takes no more work.
+    Raises `KsmbenchError` where the executor takes no more work, and where nothing ends but by failures.
     """
     ended: SimpleQueue[Future[Outcome | KsmbenchError]] = SimpleQueue()
     running: dict[Future[Outcome | KsmbenchError], Point] = {}
@@ -32,6 +33,7 @@ def run_points(
 
     for point in points:
         start(point)
+    any_ended = False
     while running:
         future = ended.get()
         point = running.pop(future)
@@ -39,11 +41,18 @@ def run_points(
             outcome = future.result()
         except Exception as error:  # of any kind: a worker that is gone looks different on every executor
             failures[point] += 1
+            if not any_ended and failures.total() >= HOPELESS:
+                for waiting in running:
+                    waiting.cancel()
+                raise KsmbenchError(
+                    f"no replay ends, as {point.task.spec} on {point.task.label}: {_text(error)}"
+                ) from None
             if failures[point] < TRIES:
                 start(point)
             else:
                 lost[point] = _text(error)
             continue
+        any_ended = True
         yield point, outcome
 
 

@@ -184,10 +184,11 @@ class Losing(ThreadPoolExecutor):
     """Loses its worker at every point with settings."""
 
     submitted = 0
+    loses_all = False
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         self.submitted += 1
-        if args[0].task.spec.settings:
+        if self.loses_all or args[0].task.spec.settings:
             return super().submit(self.lose)
         return super().submit(function, *args, **kwargs)
 
@@ -204,6 +205,14 @@ def test_what_loses_its_worker_again_and_again_is_reported(trace: Path, tmp_path
     assert "\n" not in str(caught.value)
     with ThreadPoolExecutor(1) as pool:
         assert sweep(trace, vary=vary, output=tmp_path / "out", executor=pool).summary.height == 1
+
+
+def test_workers_that_lose_everything_are_given_up_early(trace: Path) -> None:
+    with Losing(1) as pool:
+        pool.loses_all = True
+        with pytest.raises(KsmbenchError, match=r"no replay ends, as .* killed by signal 9"):
+            sweep(trace, vary={"pages_to_scan": range(1, 200)}, executor=pool)
+    assert pool.submitted < 202 + running.HOPELESS
 
 
 def test_a_stopped_pool_ends_its_processes() -> None:
