@@ -8,7 +8,14 @@ import pytest
 
 from ksmbench.engine.cost import DEFAULT
 from tests.naive.review.agreement import difference
-from tests.naive.review.directed import index_bug_at_edges, many_regions, taken_back_by_a_child
+from tests.naive.review.directed import (
+    index_bug_at_edges,
+    many_regions,
+    outside_at_a_fork,
+    shared_where_nothing_asked,
+    taken_back_by_a_child,
+    travelling,
+)
 from tests.naive.review.replay import DESIGNS
 from tests.naive.review.scenarios import scenario
 
@@ -32,3 +39,14 @@ def test_what_a_child_takes_back(name: str) -> None:
 @pytest.mark.parametrize("first_region", [1, 2])
 def test_the_index_bug_at_edges(pages_to_scan: int, first_region: int) -> None:
     assert difference("devksm-2009", index_bug_at_edges(pages_to_scan, first_region)) is None
+
+
+def test_items_that_travel_and_pairs_outside() -> None:
+    for make in (travelling, outside_at_a_fork):
+        found = {seed: difference("madvise-rfc-2009", make(seed)) for seed in range(12)}
+        assert {seed: wrong for seed, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_merged_frames_in_mappings_that_never_asked(name: str) -> None:
+    assert difference(name, shared_where_nothing_asked()) is None

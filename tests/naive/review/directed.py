@@ -51,3 +51,61 @@ def index_bug_at_edges(pages_to_scan: int, first_region: int) -> Scenario:
     rows.append((900_000_000, Kind.MARK, 0, 0, 0, 0))
     trace = make_trace(rows, contents, ("pages_to_scan",), named)
     return Scenario(trace, {"pages_to_scan": pages_to_scan, "index_bug": 1}, frozenset())
+
+
+def travelling(seed: int) -> Scenario:
+    """One mm whose few pages move to and fro in the middle of passes, onto others and away from absent ones."""
+    rng = np.random.default_rng([seed, 4])
+    contents = make_contents(rng, 5)
+    rows: list[Row] = [(0, Kind.MAP, 0, _FIRST, 40, 0), (0, Kind.MADVISE, 0, _FIRST, 40, Advice.MERGEABLE)]
+    rows += [(0, Kind.WRITE, 0, _FIRST + k, 1, int(rng.integers(5))) for k in range(32)]
+    for batch in range(1, 160):
+        time = batch * 20_000_000 - 1
+        for _ in range(int(rng.integers(3)) if batch % 30 > 12 else 0):
+            page, to = (_FIRST + int(rng.integers(36)) for _ in range(2))
+            count, roll = int(rng.choice([1, 2, 4])), rng.random()
+            if roll < 0.5:
+                rows.append((time, Kind.MOVE, 0, page, count, to))
+                rows.append((time, Kind.MAP, 0, page, count, 0))
+                rows.append((time, Kind.MADVISE, 0, page, count, Advice.MERGEABLE))
+            elif roll < 0.7:
+                rows.append((time, Kind.MADVISE, 0, page, count, Advice.DONTNEED))
+            else:
+                rows.append((time, Kind.WRITE, 0, page, count, int(rng.integers(5))))
+    rows.append((160 * 20_000_000, Kind.MARK, 0, 0, 0, 0))
+    callbacks = ("mremap", "mremap,munmap", "none", "fork,exit,mremap")[seed % 4]
+    pages_to_scan = (4, 6, 9)[seed // 4 % 3]
+    settings = {"pages_to_scan": pages_to_scan, "callbacks": callbacks}
+    return Scenario(make_trace(rows, contents), settings, frozenset())
+
+
+def outside_at_a_fork(seed: int) -> Scenario:
+    """Pairs whose insertion fails, as most of the stable tree is dropped right before; then a fork, and another."""
+    rng = np.random.default_rng([seed, 5])
+    contents = make_contents(rng, 60)
+    rows: list[Row] = [(0, Kind.MAP, 0, _FIRST, 96, 0), (0, Kind.MADVISE, 0, _FIRST, 96, Advice.MERGEABLE)]
+    rows += [(0, Kind.WRITE, 0, _FIRST + k, 1, k // 2 * 2) for k in range(60)]
+    rows += [(0, Kind.WRITE, 0, _FIRST + k, 1, (k - 1) // 2 * 2) for k in range(1, 60, 2)]
+    time = 1_000_000_000  # after passes of 160 ms
+    rows += [(time, Kind.WRITE, 0, _FIRST + 60 + k, 1, 1 + k // 2 * 2) for k in range(36)]
+    time += 20_000_000 * int(rng.integers(8, 16))
+    rows.append((time, Kind.MADVISE, 0, _FIRST, 60, Advice.DONTNEED))
+    time += 20_000_000 * int(rng.integers(1, 12))
+    rows += [(time, Kind.FORK, 0, 0, 0, 1), (time + 70_000_000, Kind.FORK, 1, 0, 0, 2)]
+    rows += [
+        (time + 90_000_000, Kind.WRITE, 0, _FIRST + 60, 36, 3),
+        (time + 200_000_000, Kind.TOUCH, 1, _FIRST + 70, 9, 0),
+    ]
+    rows += [(time + 300_000_000, Kind.EXIT, 0, 0, 0, 0), (time + 900_000_000, Kind.MARK, 0, 0, 0, 0)]
+    callbacks = ("fork", "fork,exit", "fork,munmap", "none")[seed % 4]
+    return Scenario(make_trace(rows, contents), {"pages_to_scan": 12, "callbacks": callbacks}, frozenset())
+
+
+def shared_where_nothing_asked() -> Scenario:
+    """A mapping that is not mergeable gets merged frames by `share`; MADV_UNMERGEABLE of it breaks nothing."""
+    contents = make_contents(np.random.default_rng(6), 3)
+    rows: list[Row] = [(0, Kind.MAP, 0, _FIRST, 9, 0), (0, Kind.MADVISE, 0, _FIRST, 9, Advice.MERGEABLE)]
+    rows += [(0, Kind.WRITE, 0, _FIRST, 9, 1), (0, Kind.MAP, 1, _FIRST, 9, 0)]
+    rows += [(0, Kind.MADVISE, 1, _FIRST, 3, Advice.MERGEABLE), (200_000_000, Kind.SHARE, 1, _FIRST, 9, 0)]
+    rows += [(300_000_000, Kind.MADVISE, 1, _FIRST + 1, 7, Advice.UNMERGEABLE), (400_000_000, Kind.MARK, 0, 0, 0, 0)]
+    return Scenario(make_trace(rows, contents), {"pages_to_scan": 30}, frozenset())
