@@ -13,6 +13,7 @@ from tests.naive.review.directed import (
     many_regions,
     outside_at_a_fork,
     shared_where_nothing_asked,
+    stopped,
     taken_back_by_a_child,
     travelling,
 )
@@ -50,3 +51,12 @@ def test_items_that_travel_and_pairs_outside() -> None:
 @pytest.mark.parametrize("name", DESIGNS)
 def test_merged_frames_in_mappings_that_never_asked(name: str) -> None:
     assert difference(name, shared_where_nothing_asked()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("ksm-rollup-2009", {"list": "vma"}), ("ksm-rollup-2009", {}), ("ksm-2.6.32", {})]
+)
+def test_everything_unmerged_in_mid_pass(name: str, words: dict[str, str]) -> None:
+    made = {seed: stopped(seed) for seed in range(6)}
+    found = {seed: difference(name, one._replace(settings=one.settings | words)) for seed, one in made.items()}
+    assert {seed: wrong for seed, wrong in found.items() if wrong} == {}

@@ -109,3 +109,33 @@ def shared_where_nothing_asked() -> Scenario:
     rows += [(0, Kind.MADVISE, 1, _FIRST, 3, Advice.MERGEABLE), (200_000_000, Kind.SHARE, 1, _FIRST, 9, 0)]
     rows += [(300_000_000, Kind.MADVISE, 1, _FIRST + 1, 7, Advice.UNMERGEABLE), (400_000_000, Kind.MARK, 0, 0, 0, 0)]
     return Scenario(make_trace(rows, contents), {"pages_to_scan": 30}, frozenset())
+
+
+def stopped(seed: int) -> Scenario:
+    """Everything is unmerged and begins again in the middle of passes; single pages are taken back in between."""
+    rng = np.random.default_rng([seed, 7])
+    contents = make_contents(rng, 7)
+    rows: list[Row] = []
+    named = {}
+    for space in range(3):
+        rows += [(0, Kind.MAP, space, _FIRST, 30, 0), (0, Kind.MADVISE, space, _FIRST, 20, Advice.MERGEABLE)]
+        rows += [(0, Kind.WRITE, space, _FIRST + k, 1, int(rng.integers(7))) for k in range(20)]
+    rows.append((300_000_000, Kind.SHARE, 1, _FIRST, 30, 0))
+    for batch in range(10, 120):
+        time, space, page = batch * 20_000_000 - 1, int(rng.integers(3)), _FIRST + int(rng.integers(26))
+        roll = rng.random()
+        if roll < 0.06:
+            named |= {len(rows): 0, len(rows) + 1: 0}
+            rows += [(time, Kind.TUNE, 0, 0, 0, 2), (time + 30_000_000 * int(rng.integers(2)), Kind.TUNE, 0, 0, 0, 1)]
+        elif roll < 0.3:
+            rows.append((time, Kind.MADVISE, space, page, 1, Advice.UNMERGEABLE))
+        elif roll < 0.4:
+            rows.append((time, Kind.MADVISE, space, page, 4, Advice.MERGEABLE))
+        elif roll < 0.5:
+            rows.append((time, Kind.SHARE, space, _FIRST + 16, 8, (space + 1) % 3))
+        elif roll < 0.6:
+            rows.append((time, Kind.WRITE, space, page, 2, int(rng.integers(7))))
+    order = sorted(range(len(rows)), key=lambda i: rows[i][0])
+    named = {place: 0 for place, i in enumerate(order) if i in named}
+    rows = [*(rows[i] for i in order), (2_500_000_000, Kind.MARK, 0, 0, 0, 0)]
+    return Scenario(make_trace(rows, contents, ("run",), named), {"pages_to_scan": 7}, frozenset())

@@ -30,10 +30,7 @@ class Linux2632(Rollup):
         """Absent addresses keep no items either."""
         for page in sorted(mm.items):
             if self.after < page and (stop is None or page < stop):
-                if mm.mergeable(page):
-                    self.free(mm, page)
-                else:
-                    self.free_not_mergeable(mm, page)
+                self.free_unbroken(mm, page)
 
     def steady(self, item: Item, merged: Frame) -> None:
         """A merged frame with one mapping is merged with nothing any more."""

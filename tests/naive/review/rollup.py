@@ -242,11 +242,18 @@ class Rollup(Merger):
                 self.copies_at_stop += 1
             for page in sorted(mm.items):
                 if listed.area is None or page in listed.area:
-                    self.free(mm, page)
+                    self.free_unbroken(mm, page)
             if not mm.alive:
                 self.visit_dead(listed)
         self.full_scans = 0
         self.cursor, self.pos, self.after = None, 0, -1
+
+    def free_unbroken(self, mm: OldMm, page: int) -> None:
+        """Free an item; a merged entry that stays, as its address is not mergeable, is lost."""
+        if mm.mergeable(page):
+            self.free(mm, page)
+        else:
+            self.free_not_mergeable(mm, page)
 
     def visit_dead(self, listed: Listed) -> None:
         """Ksmd came by an mm that has exited: never here, in 2.6.32 it is."""

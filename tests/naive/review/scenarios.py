@@ -26,7 +26,7 @@ _STORES: dict[str, tuple[int, ...]] = {
     "pages_to_scan": (0, 1, 5, 13, 40, 150, -1, 1 << 32),
     "sleep_millisecs": (10, 20, 40, -1),
     "sleep": (0, 0, 7_300, 30_000, -1, 1 << 32),
-    "max_kernel_pages": (0, 0, 0, 1, 2, 4, 8, -1),
+    "max_kernel_pages": (0, 0, 0, 1, 2, 4, 8, -1, 1 << 40),
     "merge_pid": (0, 1, 2, 3, 5, 8, 77, -1),
     "unmerge_pid": (0, 1, 2, 3, 5, 8, 77, -1),
     "callbacks": (0, 3),
