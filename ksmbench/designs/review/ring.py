@@ -12,6 +12,7 @@ from ksmbench.designs.review.state import (
     BILLS_ABSENT,
     BY_FORK,
     BY_MOVE,
+    BY_UNMERGE,
     BY_VMA,
     CURSOR,
     HEAD,
@@ -30,7 +31,7 @@ from ksmbench.designs.review.state import (
     SLEEP_MILLISECS,
     SLOT_ITEMS,
 )
-from ksmbench.designs.review.tree import drop_unstable_tree
+from ksmbench.designs.review.tree import drop_unstable_tree, lose
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
@@ -155,6 +156,8 @@ def _unmerge_everything(m: Vector) -> None:
                     free_items(m, mm, e, e + 1)
         else:
             free_items(m, mm, first, last)
+            for e in range(first, last):
+                lose(m, e, BY_UNMERGE)  # what is merged where nothing is mergeable had an item until now
         if not u8(m, ALIVE)[mm]:
             unlink(m, place)
         place = following
