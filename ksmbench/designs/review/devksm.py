@@ -39,7 +39,6 @@ from ksmbench.designs.review.state import (
     HOLDERS,
     INDEX_BUG,
     ITEM_STATE,
-    MAX_KERNEL_PAGES,
     OFFSET,
     OPENED,
     PAGES_TO_SCAN,
@@ -53,11 +52,11 @@ from ksmbench.designs.review.state import (
     POSITION,
     REGIONS,
     RUN,
-    SETTING_OF,
     TRACKED,
     UNSTABLE,
     hole_pages,
 )
+from ksmbench.designs.review.stores import UNSIGNED_MAX, setting_of, store_number
 from ksmbench.designs.review.tree import (
     detach,
     drop_unstable_tree,
@@ -85,7 +84,6 @@ from ksmbench.engine.machine import (
     IGNORE_TUNE,
     KIND,
     LAST,
-    NAME,
     NOW,
     REFUSED,
     SPACE,
@@ -108,7 +106,6 @@ FD_WORDS = ("exit", "inherited", "held")
 _AT_EXIT, _INHERITED, _HELD = 0, 1, 2
 _HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS
 _RUNNING = np.int64(0)
-_UNSIGNED_MAX = (1 << 32) - 1
 
 
 @part
@@ -222,7 +219,7 @@ def _event(m: Vector, i: Integer) -> None:
     mm, kind, value = i32(m, ACTOR)[i], u8(m, KIND)[i], i64(m, VALUE)[i]
     if kind == Kind.TUNE:
         if not m[IGNORE_TUNE]:
-            _store(m, i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1, value)
+            _store(m, setting_of(m, i), value)
         return
     if kind == Kind.PRCTL:
         return
@@ -246,12 +243,13 @@ def _event(m: Vector, i: Integer) -> None:
 
 @part
 def _store(m: Vector, setting: Integer, value: Integer) -> None:
-    ok = value >= 0 and setting >= 0
-    if ok and setting != MAX_KERNEL_PAGES:
-        ok = value <= _UNSIGNED_MAX
-    if ok:
-        m[setting] = value & 1 if setting == RUN else value
+    if setting == RUN:
+        ok = 0 <= value <= UNSIGNED_MAX
+        if ok:
+            m[RUN] = value & 1
     else:
+        ok = store_number(m, setting, value)
+    if not ok:
         m[REFUSED] += 1
 
 
@@ -355,7 +353,7 @@ DESIGN = Design(
     source="Izik Eidus et al., KSM v4, linux-mm, 20 April 2009, with the fixes of May and June",
     family=OF_2009,
     settings=(
-        Setting("run", 1, 0, _UNSIGNED_MAX, "bit 0: 0 stops ksmd and keeps what is merged, 1 runs it"),
+        Setting("run", 1, 0, UNSIGNED_MAX, "bit 0: 0 stops ksmd and keeps what is merged, 1 runs it"),
         *COMMON_SETTINGS,
         SLEEP_SETTING,
         wrprotect_setting("rmap"),

@@ -45,7 +45,6 @@ from ksmbench.designs.review.state import (
     FLAGGED,
     HEAD,
     LISTED,
-    MAX_KERNEL_PAGES,
     MERGE_ALL,
     MERGE_PID,
     MERGE_PID_STORE,
@@ -54,14 +53,12 @@ from ksmbench.designs.review.state import (
     PLACE_NEXT,
     RUN,
     SELECTED,
-    SETTING_OF,
-    SLEEP,
-    SLEEP_MILLISECS,
     SLOT,
     TOUCHED,
     UNMERGE_PID_STORE,
     WAITS,
 )
+from ksmbench.designs.review.stores import setting_of, store_number
 from ksmbench.designs.review.tree import (
     drop_unstable_tree,
 )
@@ -83,7 +80,6 @@ from ksmbench.engine.machine import (
     KIND,
     LAST,
     MERGEABLE_ENTRIES,
-    NAME,
     NOW,
     REFUSED,
     SPACE,
@@ -105,7 +101,6 @@ from ksmbench.trace.schema import Advice, Kind
 
 _HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS
 _STOPPED, _RUNNING = np.int64(1), np.int64(0)
-_UNSIGNED_MAX = (1 << 32) - 1
 
 
 @part
@@ -241,7 +236,7 @@ def _event(m: Vector, i: Integer) -> None:
     mm, kind, value = i32(m, ACTOR)[i], u8(m, KIND)[i], i64(m, VALUE)[i]
     if kind == Kind.TUNE:
         if not m[IGNORE_TUNE]:
-            _store(m, i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1, value)
+            _store(m, setting_of(m, i), value)
         return
     if kind == Kind.PRCTL:
         return
@@ -271,30 +266,33 @@ def _event(m: Vector, i: Integer) -> None:
 
 
 @part
+def _store_pid(m: Vector, setting: Integer, value: Integer) -> Integer:
+    if not 0 <= value < len(i64(m, SPACE_MM)):
+        return False
+    mm = i64(m, SPACE_MM)[value]
+    if not u8(m, ALIVE)[mm]:
+        return False
+    if setting == UNMERGE_PID_STORE:
+        had = u8(m, MERGE_ALL)[mm] != 0
+        u8(m, MERGE_ALL)[mm] = 0
+        return had
+    u8(m, MERGE_ALL)[mm] = 1
+    list_mm(m, mm)
+    return True
+
+
+@part
 def _store(m: Vector, setting: Integer, value: Integer) -> None:
-    ok = value >= 0
-    if ok and setting == RUN:
-        ok = value <= 1
+    if setting == RUN:
+        ok = 0 <= value <= 1
         if ok and value != m[RUN]:
             m[RUN] = value
             if value == 0:
                 _release_all(m)
-    elif ok and (setting == PAGES_TO_SCAN or setting == SLEEP_MILLISECS or setting == SLEEP):
-        ok = value <= _UNSIGNED_MAX
-        if ok:
-            m[setting] = value
-    elif ok and setting == MAX_KERNEL_PAGES:
-        m[setting] = value
-    elif ok and (setting == MERGE_PID_STORE or setting == UNMERGE_PID_STORE):
-        ok = value < len(i64(m, SPACE_MM))
-        mm = i64(m, SPACE_MM)[value] if ok else 0
-        ok = ok and u8(m, ALIVE)[mm] and (setting == MERGE_PID_STORE or u8(m, MERGE_ALL)[mm])
-        if ok:
-            u8(m, MERGE_ALL)[mm] = setting == MERGE_PID_STORE
-            if setting == MERGE_PID_STORE:
-                list_mm(m, mm)
+    elif setting == MERGE_PID_STORE or setting == UNMERGE_PID_STORE:
+        ok = _store_pid(m, setting, value)
     else:
-        ok = False
+        ok = store_number(m, setting, value)
     if not ok:
         m[REFUSED] += 1
 

@@ -17,7 +17,6 @@ from ksmbench.designs.review.state import (
     CURSOR,
     HEAD,
     LISTED,
-    MAX_KERNEL_PAGES,
     OFFSET,
     PAGES_TO_SCAN,
     PLACE_FIRST,
@@ -27,10 +26,9 @@ from ksmbench.designs.review.state import (
     PLACE_OF,
     POSITION,
     RUN,
-    SETTING_OF,
-    SLEEP_MILLISECS,
     SLOT_ITEMS,
 )
+from ksmbench.designs.review.stores import setting_of, store_number
 from ksmbench.designs.review.tree import drop_unstable_tree, lose
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
@@ -43,7 +41,6 @@ from ksmbench.engine.machine import (
     IGNORE_TUNE,
     KIND,
     MERGEABLE_ENTRIES,
-    NAME,
     REFUSED,
     SPACE,
     SPACE_MM,
@@ -58,7 +55,6 @@ from ksmbench.engine.parts import part
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, MOVED, apply
 from ksmbench.trace.schema import Kind
 
-UNSIGNED_MAX = (1 << 32) - 1
 RUN_SETTING = Setting("run", 1, 0, 2, "0 stops ksmd and keeps what is merged, 1 runs it, 2 unmerges everything")
 RUN_UNMERGE = 2
 _HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS
@@ -108,7 +104,7 @@ def do_event(m: Vector, i: Integer) -> None:
     mm, kind = i32(m, ACTOR)[i], u8(m, KIND)[i]
     if kind == Kind.TUNE:
         if not m[IGNORE_TUNE]:
-            _store(m, i32(m, SETTING_OF)[i32(m, NAME)[i]] if i32(m, NAME)[i] >= 0 else -1, i64(m, VALUE)[i])
+            _store(m, setting_of(m, i), i64(m, VALUE)[i])
         return
     if kind == Kind.PRCTL:
         return
@@ -167,21 +163,14 @@ def _unmerge_everything(m: Vector) -> None:
 
 @part
 def _store(m: Vector, setting: Integer, value: Integer) -> None:
-    ok = value >= 0
-    if ok and setting == RUN:
-        ok = value <= RUN_UNMERGE
+    if setting == RUN:
+        ok = 0 <= value <= RUN_UNMERGE
         if ok and value != m[RUN]:
             m[RUN] = value
             if value == RUN_UNMERGE:
                 _unmerge_everything(m)
-    elif ok and (setting == PAGES_TO_SCAN or setting == SLEEP_MILLISECS):
-        ok = value <= UNSIGNED_MAX
-        if ok:
-            m[setting] = value
-    elif ok and setting == MAX_KERNEL_PAGES:
-        m[setting] = value
     else:
-        ok = False
+        ok = store_number(m, setting, value)
     if not ok:
         m[REFUSED] += 1
 
