@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.capture.frames import NO_FRAME, Frames
-from ksmbench.capture.known import huge_blocks, inside, pieces, places, shifted, without
+from ksmbench.capture.known import huge_blocks, inside, pieces, places
+from ksmbench.capture.memory import Memory
 from ksmbench.capture.moves import Move, find_moves
 from ksmbench.capture.pagemap import HUGE_PAGES, PRESENT, SWAPPED, ZERO, PageMap, Pages, join, no_pages, only
 from ksmbench.capture.procfs import (
@@ -74,12 +75,7 @@ class Watched:
         except BaseException:
             os.close(self._handle)
             raise
-        self._mappings: list[Mapping] = []
-        self._pages = no_pages()
-        self._content = np.zeros(0, np.int64)
-        self._frame = np.zeros(0, np.int64)
-        self._huge = np.zeros(0, np.int64)  # first pages of huge blocks
-        self._merges_any = False
+        self.memory = Memory(shared.frames)
         # Where KSM puts the zero page itself: a mergeable page of zeros that became it was not the process's act.
         self.zero_pages_by_ksm = False
 
@@ -91,12 +87,12 @@ class Watched:
     @property
     def n_mappings(self) -> int:
         """How many mappings are recorded now."""
-        return len(self._mappings)
+        return len(self.memory.mappings)
 
     @property
     def n_pages(self) -> int:
         """How many pages were not absent at the last look at which the process ran."""
-        return len(self._pages.page)
+        return len(self.memory.pages.page)
 
     @property
     def ended(self) -> bool:
@@ -122,8 +118,8 @@ class Watched:
                 return
             if self.born_ns >= 0 or self.parent is None:
                 self._recorder.add(max(now, self._recorder.last_time_ns), Kind.EXIT, self.space)
-            self._frames.drop(self._frame)
-            self._frame = np.zeros(0, np.int64)
+            self._frames.drop(self.memory.frame)
+            self.memory.frame = np.zeros(0, np.int64)
             self.alive = False
         finally:
             self._stopper.go()
@@ -141,8 +137,8 @@ class Watched:
                 self._begin_as_copy(now, self.parent)
             self.born_ns = now
         mappings, pages = self._see()
-        if mappings != self._mappings:
-            for move in find_moves(self._mappings, self._pages, mappings, pages, self._unchanged):
+        if mappings != self.memory.mappings:
+            for move in find_moves(self.memory.mappings, self.memory.pages, mappings, pages, self._unchanged):
                 self._record_move(now, move)
         self._record_mappings(now, mappings)
         self._record_pages(now, pages)
@@ -162,13 +158,7 @@ class Watched:
     def _begin_as_copy(self, now: int, parent: "Watched") -> None:
         # What fork does with each mapping's advice, and with the pages below it.
         self._recorder.add(now, Kind.FORK, parent.space, value=self.space)
-        self._mappings = [m for m in parent._mappings if "dc" not in m.flags]
-        copied = inside(parent._pages.page, [m for m in self._mappings if "wf" not in m.flags])
-        self._pages = only(parent._pages, copied)
-        self._content, self._frame = parent._content[copied], parent._frame[copied]
-        self._frames.hold(self._frame)
-        self._huge = huge_blocks(self._pages)
-        self._merges_any = parent._merges_any
+        self.memory.become_copy(parent.memory)
 
     def _follow_exec(self, now: int, program: tuple[str, ...]) -> None:
         pagemap = PageMap(self.source.pid)  # the old one shows the page table that was there when it was opened
@@ -179,42 +169,28 @@ class Watched:
             self.source = find_followed(self.source.pid)
         if self.born_ns >= 0:
             self._recorder.add(now, Kind.EXEC, self.space)
-        self._mappings = []
-        self._keep(np.zeros(len(self._content), np.bool_))
-        self._merges_any = False
+        self.memory.clear()
 
     def _unchanged(self, pages: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         # Whether the pages hold what those at these rows held.
         data, read = self._reader.read(self.source.pid, pages)
-        return read & ~differing(data, self._store, self._content[rows])
+        return read & ~differing(data, self._store, self.memory.content[rows])
 
     def _record_move(self, now: int, move: Move) -> None:
-        n, distance = move.end - move.start, move.target - move.start
-        self._recorder.add(now, Kind.MOVE, self.space, page=move.start, n_pages=n, value=move.target)
-        parts = shifted(self._mappings, move.start, move.end, distance)
-        left = without(without(self._mappings, move.start, move.end), move.target, move.target + n)
-        self._mappings = sorted([*left, *parts], key=lambda m: m.start)
-        page = self._pages.page
-        self._keep(~((page >= move.target) & (page < move.target + n)))
-        page = self._pages.page.copy()
-        moving = (page >= move.start) & (page < move.end)
-        page[moving] += distance
-        order = np.argsort(page)
-        if distance % HUGE_PAGES:
-            self._pages.huge[moving] = False
-        self._pages = only(self._pages._replace(page=page), order)
-        self._content, self._frame = self._content[order], self._frame[order]
-        self._huge = huge_blocks(self._pages)
+        self._recorder.add(
+            now, Kind.MOVE, self.space, page=move.start, n_pages=move.end - move.start, value=move.target
+        )
+        self.memory.move(move)
 
     def _record_mappings(self, now: int, new: list[Mapping]) -> None:
         add = self._recorder.add
         merges_any_now = merges_any(self.source.pid)
-        if merges_any_now != self._merges_any:
-            self._merges_any = merges_any_now
+        if merges_any_now != self.memory.merges_any:
+            self.memory.merges_any = merges_any_now
             add(now, Kind.PRCTL, self.space, value=int(merges_any_now))
-        if new == self._mappings:
+        if new == self.memory.mappings:
             return
-        cut = pieces(self._mappings, new)
+        cut = pieces(self.memory.mappings, new)
         for start, end, before, after in cut:
             if before and (not after or before.name != after.name):
                 add(now, Kind.UNMAP, self.space, page=start, n_pages=end - start)
@@ -229,20 +205,14 @@ class Watched:
                 advice = FLAG_ADVICE[flag][0 if flag in after.flags else 1]
                 add(now, Kind.MADVISE, self.space, page=start, n_pages=end - start, value=advice)
         kept = [Mapping(s, e, a.flags, a.name) for s, e, b, a in cut if a and b and b.name == a.name]
-        self._keep(inside(self._pages.page, kept))
-        self._mappings = new
-
-    def _keep(self, which: npt.NDArray[np.bool_]) -> None:
-        self._frames.drop(self._frame[~which])
-        self._pages = only(self._pages, which)
-        self._content, self._frame = self._content[which], self._frame[which]
-        self._huge = huge_blocks(self._pages)
+        self.memory.keep(inside(self.memory.pages.page, kept))
+        self.memory.mappings = new
 
     def _record_pages(self, now: int, pages: Pages) -> None:
-        place, found = places(self._pages.page, pages.page)
-        if len(self._pages.page):
-            content = np.where(found, self._content[place], _NO_CONTENT)
-            before = np.where(found, self._pages.state[place], _ABSENT)
+        place, found = places(self.memory.pages.page, pages.page)
+        if len(self.memory.pages.page):
+            content = np.where(found, self.memory.content[place], _NO_CONTENT)
+            before = np.where(found, self.memory.pages.state[place], _ABSENT)
         else:
             content = np.full(len(pages.page), _NO_CONTENT)
             before = np.zeros(len(pages.page), np.uint8)
@@ -253,8 +223,8 @@ class Watched:
             # known of it stays so until the next look.
             lost = np.flatnonzero(~read & (before != _ABSENT))
             pages.state[lost] = before[lost]
-            pages.huge[lost] = self._pages.huge[place[lost]]
-            pages.pfn[lost] = self._pages.pfn[place[lost]]
+            pages.huge[lost] = self.memory.pages.huge[place[lost]]
+            pages.pfn[lost] = self.memory.pages.pfn[place[lost]]
             known_or_read = read | (before != _ABSENT)
             pages = only(pages, known_or_read)
             content, was, before = content[known_or_read], was[known_or_read], before[known_or_read]
@@ -267,18 +237,18 @@ class Watched:
         read_now = (pages.state == ZERO) & ((before == _ABSENT) | became_zero)
         self._recorder.add_pages(now, Kind.READ, self.space, pages.page[read_now])
         self._record_huge(now, pages, frame)
-        self._pages, self._content, self._frame = pages, content, frame
+        self.memory.pages, self.memory.content, self.memory.frame = pages, content, frame
 
     def _record_states(self, now: int, pages: Pages, before: npt.NDArray[np.uint8], was: npt.NDArray[np.int64]) -> None:
         # Pages that went, to swap or altogether.
         add = self._recorder.add_pages
-        _, still = places(pages.page, self._pages.page)
+        _, still = places(pages.page, self.memory.pages.page)
         if self.zero_pages_by_ksm:
-            mergeable = [m for m in self._mappings if "mg" in m.flags]
+            mergeable = [m for m in self.memory.mappings if "mg" in m.flags]
             replaced = (pages.state == ZERO) & (before == PRESENT) & (was == 0) & inside(pages.page, mergeable)
             pages.state[replaced] = PRESENT  # for the process it is still its frame of zeros, also when KSM undoes it
         became_zero = (pages.state == ZERO) & ((before == PRESENT) | (before == SWAPPED))
-        gone = np.union1d(self._pages.page[~still], pages.page[became_zero])
+        gone = np.union1d(self.memory.pages.page[~still], pages.page[became_zero])
         add(now, Kind.MADVISE, self.space, gone, int(Advice.DONTNEED))
         swapped = (pages.state == SWAPPED) & (before == PRESENT)
         add(now, Kind.SWAPOUT, self.space, pages.page[swapped])
@@ -288,14 +258,14 @@ class Watched:
         self, now: int, pages: Pages, content: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.int64]:
         # Records what was written, and with whom each page shares its frame; returns the frames that a replay has then.
-        place, found = places(self._pages.page, pages.page)
+        place, found = places(self.memory.pages.page, pages.page)
         kept = np.flatnonzero(found & (pages.state == PRESENT))
         frame = np.full(len(pages.page), NO_FRAME)
-        frame[kept] = self._frame[place[kept]]
-        self._frames.drop(np.delete(self._frame, place[kept]))
+        frame[kept] = self.memory.frame[place[kept]]
+        self._frames.drop(np.delete(self.memory.frame, place[kept]))
         # The same bytes in another frame.
         other = np.zeros(len(pages.page), np.bool_)
-        known = self._pages.pfn[place[kept]]
+        known = self.memory.pages.pfn[place[kept]]
         other[kept] = ~changed[kept] & (known != 0) & (pages.pfn[kept] != 0) & (known != pages.pfn[kept])
         asked = np.flatnonzero((changed | other) & (pages.pfn != 0))
         for twin in self._all:
@@ -323,16 +293,17 @@ class Watched:
         self, pages: npt.NDArray[np.int64], pfn: npt.NDArray[np.int64], content: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         # Which of the pages have these frames and contents here too, now; and their frames in a replay.
-        place, found = places(self._pages.page, pages)
+        known = self.memory
+        place, found = places(known.pages.page, pages)
         rows = np.flatnonzero(found)
         at = place[rows]
-        rows = rows[(self._pages.pfn[at] == pfn[rows]) & (self._content[at] == content[rows]) & (self._frame[at] >= 0)]
+        rows = rows[(known.pages.pfn[at] == pfn[rows]) & (known.content[at] == content[rows]) & (known.frame[at] >= 0)]
         if len(rows):
             rows = rows[self.pagemap.frames(pages[rows]) == pfn[rows]]
         same = np.zeros(len(pages), np.bool_)
         same[rows] = True
         frames = np.full(len(pages), NO_FRAME)
-        frames[rows] = self._frame[place[rows]]
+        frames[rows] = known.frame[place[rows]]
         return same, frames
 
     def _separate(self, frame: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
@@ -344,11 +315,11 @@ class Watched:
     def _record_huge(self, now: int, pages: Pages, frame: npt.NDArray[np.int64]) -> None:
         # A block whose frames are shared is the huge one of who has them too: recorded there.
         huge = huge_blocks(pages)
-        fresh = np.setdiff1d(huge, self._huge, assume_unique=True)
+        fresh = np.setdiff1d(huge, self.memory.huge, assume_unique=True)
         rows = np.searchsorted(pages.page, fresh)[:, None] + np.arange(HUGE_PAGES)
         fresh = fresh[~self._frames.shared(frame[rows]).any(axis=1)]
         self._recorder.add_pages(now, Kind.HUGE, self.space, (fresh[:, None] + np.arange(HUGE_PAGES)).reshape(-1))
-        self._huge = huge
+        self.memory.huge = huge
 
     def _settled(
         self,
@@ -361,7 +332,7 @@ class Watched:
         settled = np.zeros(len(found), np.bool_)
         rows = np.flatnonzero(found & (pages.pfn != 0))
         at = place[rows]
-        rows = rows[(self._pages.pfn[at] == pages.pfn[rows]) & self._frames.shared(self._frame[at])]
+        rows = rows[(self.memory.pages.pfn[at] == pages.pfn[rows]) & self._frames.shared(self.memory.frame[at])]
         for twin in self._all:
             if twin is not self and twin.alive and len(rows):
                 same, _ = twin._mapped(pages.page[rows], pages.pfn[rows], content[rows])

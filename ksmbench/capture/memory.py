@@ -1,0 +1,97 @@
+"""What a capture knows of one process's memory: its mappings, its pages, and what a replay of the events so far has."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ksmbench.capture.frames import NO_FRAME, Frames
+from ksmbench.capture.known import huge_blocks, inside, shifted, without
+from ksmbench.capture.moves import Move
+from ksmbench.capture.pagemap import HUGE_PAGES, PRESENT, Pages, join, no_pages, only
+from ksmbench.capture.procfs import Mapping
+
+
+class Memory:
+    """Memory as numbers, one each per page that is there.
+
+    `pages` are those that are there, ascending, `content` (int64) the number of each in the store, `frame` (int64) the
+    one that it has in a replay, `huge` the first pages of its huge blocks, `mappings` what is mapped, by address.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.mappings: list[Mapping] = []
+        self.pages = no_pages()
+        self.content = np.zeros(0, np.int64)
+        self.frame = np.zeros(0, np.int64)
+        self.huge = np.zeros(0, np.int64)
+        self.merges_any = False
+
+    def become_copy(self, parent: "Memory") -> None:
+        """Be what fork makes of the parent's, after each mapping's advice."""
+        self.mappings = [m for m in parent.mappings if "dc" not in m.flags]
+        copied = inside(parent.pages.page, [m for m in self.mappings if "wf" not in m.flags])
+        self.pages = only(parent.pages, copied)
+        self.content, self.frame = parent.content[copied], parent.frame[copied]
+        self.frames.hold(self.frame)
+        self.huge = huge_blocks(self.pages)
+        self.merges_any = parent.merges_any
+
+    def clear(self) -> None:
+        """Nothing is mapped."""
+        self.mappings = []
+        self.keep(np.zeros(len(self.content), np.bool_))
+        self.merges_any = False
+
+    def keep(self, which: npt.NDArray[np.bool_]) -> None:
+        """All other pages are absent."""
+        if which.all():
+            return
+        self.frames.drop(self.frame[~which])
+        self.pages = only(self.pages, which)
+        self.content, self.frame = self.content[which], self.frame[which]
+        self.huge = huge_blocks(self.pages)
+
+    def drop(self, start: int, end: int) -> None:
+        """The pages [start, end) are absent."""
+        self.keep((self.pages.page < start) | (self.pages.page >= end))
+
+    def unmap(self, start: int, end: int) -> None:
+        """Nothing is mapped at [start, end)."""
+        self.mappings = without(self.mappings, start, end)
+        self.drop(start, end)
+
+    def map(self, mapping: Mapping) -> None:
+        """Map it in place of what is there."""
+        self.unmap(mapping.start, mapping.end)
+        self.mappings = sorted([*self.mappings, mapping], key=lambda m: m.start)
+
+    def move(self, move: Move) -> None:
+        """Have what is mapped at its pages at its target, in place of what is there."""
+        n, distance = move.end - move.start, move.target - move.start
+        parts = shifted(self.mappings, move.start, move.end, distance)
+        left = without(without(self.mappings, move.start, move.end), move.target, move.target + n)
+        self.mappings = sorted([*left, *parts], key=lambda m: m.start)
+        self.drop(move.target, move.target + n)
+        page = self.pages.page.copy()
+        moving = (page >= move.start) & (page < move.end)
+        page[moving] += distance
+        order = np.argsort(page)
+        if distance % HUGE_PAGES:
+            self.pages.huge[moving] = False
+        self.pages = only(self.pages._replace(page=page), order)
+        self.content, self.frame = self.content[order], self.frame[order]
+        self.huge = huge_blocks(self.pages)
+
+    def fill(self, start: int, end: int, state: int) -> npt.NDArray[np.int64]:
+        """Have the absent pages of [start, end) full of zeros, in the given state; returns them."""
+        lo, hi = np.searchsorted(self.pages.page, (start, end))
+        new = np.setdiff1d(np.arange(start, end), self.pages.page[lo:hi], assume_unique=True)
+        zeros = np.zeros(len(new), np.int64)
+        more = Pages(new, np.full(len(new), state, np.uint8), zeros.astype(np.bool_), zeros)
+        pages = join([self.pages, more])
+        order = np.argsort(pages.page, kind="stable")
+        self.pages = only(pages, order)
+        self.content = np.concatenate([self.content, zeros])[order]
+        frame = self.frames.new(len(new)) if state == PRESENT else np.full(len(new), NO_FRAME)
+        self.frame = np.concatenate([self.frame, frame])[order]
+        return new
