@@ -1,7 +1,6 @@
 """A capture from its first look to its last: looks at intervals, checkpoints, and what the manifest says of them."""
 
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,9 +14,11 @@ import numpy as np
 
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import Options, asked_for, consistency, tracked
+from ksmbench.capture.pace import Pace
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
 from ksmbench.capture.reading import Reader, differing
 from ksmbench.capture.recorder import Recorder
+from ksmbench.capture.requests import Requests
 from ksmbench.capture.sources import Source
 from ksmbench.capture.stopping import Stopper
 from ksmbench.capture.tree import Tree
@@ -106,7 +107,8 @@ class Session:
         self._settings: dict[str, int | str] = self._host["ksm"]
         self._begin = 0.0
         self._n_looks = 0
-        self._n_late = 0
+        self._n_marks = 0
+        self._pace = Pace(options.interval_s)
         self._reading_s = 0.0
         self._cpu_begin = time.process_time()
         self._checkpoint_s = 0.0
@@ -116,11 +118,18 @@ class Session:
         self._wall_begin = self._published = time.monotonic()
         self._cpu_s = 0.0
         self._n_contents = 0
-        self._interrupted = threading.Event()
+        self._requests = Requests()
 
     def interrupt(self) -> None:
         """End the capture in order, soon; may be called from a signal handler or another thread."""
-        self._interrupted.set()
+        self._requests.end()
+
+    def mark(self) -> None:
+        """Look at once, write a `mark` and publish what there is; may be called as `interrupt`.
+
+        Who asked knows that it is done when `marks` in the manifest's `capture` has risen.
+        """
+        self._requests.look()
 
     def recorded(self) -> Recorded:
         """Return what the trace that was published last holds."""
@@ -204,32 +213,37 @@ class Session:
     def _looks(self, store: ContentStore, stopper: Stopper, progress: Callable[[Progress], None] | None) -> str:
         options = self._options
         next_checkpoint = 0.0  # the first one at once: from here on there is a trace
-        look = 0
         while True:
             if time.monotonic() - self._begin >= next_checkpoint:
                 spent = self._checkpoint(store, stopper)
                 next_checkpoint = time.monotonic() - self._begin + max(_CHECKPOINT_S, spent / _CHECKPOINT_SHARE)
-            if self._interrupted.is_set():
+            if self._requests.ending:
                 return "interrupted"
             if not any(watched.alive for watched in self._watched):
                 return "every process ended"
             elapsed = time.monotonic() - self._begin
             if options.duration_s is not None and elapsed >= options.duration_s:
                 return "duration"
-            # A look that is late leaves its successors where they were; those that have passed are left out.
-            due = max(look + 1, int(elapsed / options.interval_s))
-            self._n_late += due - look - 1
-            look = due
-            wanted = look * options.interval_s
-            if options.duration_s is not None:
-                wanted = min(wanted, options.duration_s)
-            self._interrupted.wait(max(0.0, wanted - (time.monotonic() - self._begin)))
+            is_asked_for = self._wait_for_look(elapsed)
             self._look_at_all()
+            if is_asked_for:
+                self._n_marks += 1
+                self._recorder.add(self._clock(), Kind.MARK, 0, name=f"snapshot {self._n_marks}")
+                next_checkpoint = 0.0
             if progress is not None:
                 elapsed = time.monotonic() - self._begin
                 alive = sum(w.alive for w in self._watched)
                 speed = sum(w.n_pages_read for w in self._watched) / max(1e-9, self._reading_s)
                 progress(Progress(elapsed, alive, self._recorder.n_events, len(store), speed))
+
+    def _wait_for_look(self, elapsed: float) -> bool:
+        # Returns whether it is one that somebody asked for; those do not move the others.
+        due = self._pace.due(elapsed)
+        wanted = due if self._options.duration_s is None else min(due, self._options.duration_s)
+        self._requests.wait(wanted - elapsed)
+        if time.monotonic() - self._begin >= wanted:
+            self._pace.looks_at(due)
+        return self._requests.take_looks()
 
     def _record_settings(self) -> None:
         # What somebody changed of KSM's settings; those found at the beginning are in the manifest.
@@ -298,7 +312,8 @@ class Session:
         # How the capture went: what it cost, what it left out.
         counts = {
             "looks": self._n_looks,
-            "looks_left_out": self._n_late,
+            "looks_left_out": self._pace.n_left_out,
+            "marks": self._n_marks,
             "first_look_s": round(self._first_s, 3),
             "reading_s": round(self._reading_s, 3),
             "pages_read": sum(w.n_pages_read for w in self._watched),

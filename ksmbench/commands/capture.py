@@ -120,6 +120,9 @@ def capture(
     A trace is there from the first look on and grows as the capture runs; Ctrl-C ends it in order. Page contents
     themselves are never written.
 
+    SIGUSR1 makes it look at once, write a mark ("snapshot 1", "snapshot 2" …) and publish the trace as it is then: that
+    is done when "marks" in its trace.json has risen. Send it once there is a trace.
+
     \b
     Example: ksmbench capture --qemu -o today --interval 1 --duration 60
              ksmbench capture --qemu web-1 web-2 -o web
@@ -148,6 +151,7 @@ def capture(
         session.interrupt()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
 
+    signal.signal(signal.SIGUSR1, lambda *_: session.mark())
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored

@@ -22,6 +22,7 @@ from ksmbench.validate.lock import LOCK
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 REGION = 64  # pages
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a sibling process may be read by root only")
 
 _SCRIPT = """
 import ctypes, mmap, sys

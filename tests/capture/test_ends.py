@@ -19,9 +19,7 @@ from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace, write_trace
-from tests.capture.child import Child, Memory, Recording
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a sibling process may be read by root only")
+from tests.capture.child import Child, Memory, Recording, needs_root
 
 
 def _command(child: Child, trace: Path) -> "subprocess.Popen[str]":
