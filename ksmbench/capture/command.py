@@ -14,11 +14,12 @@ _GRACE_S = 10.0
 class Started:
     """Starts the command when called; it has the terminal, as under `time` or `perf record`."""
 
-    def __init__(self, words: Sequence[str], follow: bool) -> None:
+    def __init__(self, words: Sequence[str], follow: bool, selection: str) -> None:
         if not words:
             raise UsageError("-- is followed by no command to start and record")
         self._words = list(words)
         self._follow = follow
+        self._selection = selection
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> Source:
@@ -27,7 +28,7 @@ class Started:
             self._process = subprocess.Popen(self._words)
         except OSError as error:
             raise KsmbenchError(f"{self._words[0]} cannot be started: {error.strerror}") from None
-        [source] = find_processes([self._process.pid], follow=self._follow)
+        [source] = find_processes([self._process.pid], follow=self._follow, selection=self._selection)
         return replace(source, name=os.path.basename(self._words[0])[:15])  # the kernel names it a moment later
 
     def end(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ksmbench import __version__
 from ksmbench.capture.watched import Watched
+from ksmbench.trace.schema import Mapping as MappingKind
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Options:
     notes: str = ""
     recipe: str = ""
     command: str = ""
+    selection: str = "anonymous"
 
 
 def _source(watched: Watched) -> dict[str, Any]:
@@ -37,6 +39,7 @@ def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
     if options.recipe:
         asked["recipe"] = options.recipe
     asked["sources"] = [_source(watched) for watched in spaces]
+    asked["selection"] = options.selection
     asked["interval_ns"] = round(options.interval_s * 1e9)
     return asked
 
@@ -46,7 +49,7 @@ def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
     maps = [watched.pagemap for watched in spaces]
     has_scan = all(pagemap.has_scan for pagemap in maps)
     told = {
-        "private anonymous mappings": True,
+        "private anonymous mappings, and copied pages of private file mappings": True,
         "advice MERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTFORK, WIPEONFORK": True,
         "pages absent, zero-mapped, present, swapped out": True,
         "changed contents": True,
@@ -60,9 +63,10 @@ def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
         "what happened and was undone between two looks",
         "writes of the bytes that were there into a frame that no other process had",
         "whose zero pages those found at first are, the process's or KSM's (use_zero_pages)",
-        "file and shared mappings",
+        "pages of private file mappings that were not written, and what shared mappings hold",
         "NUMA nodes of frames",
     ]
+    not_tracked += _about_selections(spaces)
     not_tracked += _about_children(spaces)
     if not has_scan:
         not_tracked.append("huge frames (this kernel lacks PAGEMAP_SCAN)")
@@ -73,6 +77,32 @@ def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
         "not_tracked": not_tracked,
         "reader": "PAGEMAP_SCAN" if has_scan else "pagemap",
     }
+
+
+def shared_guests(spaces: Sequence[Watched]) -> list[str]:
+    """Return the names of the guests whose memory, or a part of it, is shared."""
+    vms = [watched for watched in spaces if watched.source.kind == "vm"]
+    return [
+        w.source.name for w in vms if any(m.kind == MappingKind.NEVER and m.name == "ram" for m in w.memory.mappings)
+    ]
+
+
+def why_nothing(selection: str, spaces: Sequence[Watched]) -> str:
+    """Return the sentence for a capture that finds nothing to record."""
+    names = ", ".join(f"{watched.source.name} (process {watched.source.pid})" for watched in spaces)
+    what = "mergeable memory" if selection == "mergeable" else "private anonymous memory"
+    if selection != "mergeable" and len(shared_guests(spaces)) == len(spaces):
+        return f"the memory of {names} is shared, which KSM never merges, so there is nothing to record"
+    return f"no {what} was found in {names}, so there is nothing to record"
+
+
+def _about_selections(spaces: Sequence[Watched]) -> list[str]:
+    lacking = [f"the memory of {name}, which is shared and never merged" for name in shared_guests(spaces)]
+    if any(watched.source.selection == "mergeable" for watched in spaces):
+        lacking.append("memory while it was not mergeable: a mapping is there from the first look at it as mergeable")
+    elif any(watched.source.narrow for watched in spaces):
+        lacking.append("the memory of a VM's process that is not the guest's")
+    return lacking
 
 
 def _by_frames(spaces: Sequence[Watched], has_numbers: bool) -> dict[str, bool]:

@@ -1,7 +1,8 @@
 """Which pages of another process are there, without touching one: PAGEMAP_SCAN, or pagemap where that is missing.
 
 Absent, mapping the kernel's zero page, swapped out and holding a frame are four different states; reading an absent
-page would make it one of the second kind, so nothing is read before it is known to be there.
+page would make it one of the second kind, so nothing is read before it is known to be there. A file's pages, which a
+private mapping has until it writes, count as absent.
 """
 
 import errno
@@ -21,10 +22,11 @@ HUGE_PAGES = 512
 
 # linux/fs.h
 _PAGEMAP_SCAN = (3 << 30) | (96 << 16) | (ord("f") << 8) | 16
-_IS_PRESENT, _IS_SWAPPED, _IS_PFNZERO, _IS_HUGE = 1 << 3, 1 << 4, 1 << 5, 1 << 6
+_IS_FILE, _IS_PRESENT, _IS_SWAPPED, _IS_PFNZERO, _IS_HUGE = 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6
 _REGIONS = 1 << 14
 # Documentation/admin-guide/mm/pagemap.rst
 _ENTRY_PRESENT, _ENTRY_SWAPPED, _PFN_MASK = np.uint64(1 << 63), np.uint64(1 << 62), np.uint64((1 << 55) - 1)
+_ENTRY_FILE = np.uint64(1 << 61)
 _KPF_KSM, _KPF_ZERO_PAGE = 1 << 21, 1 << 24
 _ENTRIES = 1 << 18  # of pagemap, read at a time
 _GAP = 64  # entries that nobody asked for and are read rather than begun anew behind
@@ -121,7 +123,7 @@ class PageMap:
     def _ioctl(self, start: int, end: int) -> tuple[int, int]:
         # Returns how many regions were found and the address at which the walk ended.
         argument = np.array(
-            [96, 0, start, end, 0, self._regions.ctypes.data, _REGIONS, 0, 0, 0]
+            [96, 0, start, end, 0, self._regions.ctypes.data, _REGIONS, 0, _IS_FILE, _IS_FILE]
             + [_IS_PRESENT | _IS_SWAPPED, _IS_PRESENT | _IS_SWAPPED | _IS_PFNZERO | _IS_HUGE],
             np.uint64,
         )
@@ -157,7 +159,7 @@ class PageMap:
         return result
 
     def look(self, start: int, end: int) -> Pages:
-        """Return which of the pages [start, end) are there; raises `ProcessGoneError`."""
+        """Return which of the pages [start, end) are there and no file's; raises `ProcessGoneError`."""
         try:
             return self._with_zero_blocks(self._scan(start, end)) if self.has_scan else self._read(start, end)
         except OSError as error:
@@ -206,7 +208,7 @@ class PageMap:
         pieces = [no_pages()]
         for at in range(start, end, _ENTRIES):
             entries = np.frombuffer(os.pread(self._file, 8 * min(_ENTRIES, end - at), 8 * at), np.uint64)
-            there = np.flatnonzero(entries & (_ENTRY_PRESENT | _ENTRY_SWAPPED))
+            there = np.flatnonzero((entries & (_ENTRY_PRESENT | _ENTRY_SWAPPED) != 0) & (entries & _ENTRY_FILE == 0))
             entries = entries[there]
             state = np.where(entries & _ENTRY_PRESENT, PRESENT, SWAPPED).astype(np.uint8)
             present = state == PRESENT

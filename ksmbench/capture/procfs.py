@@ -2,10 +2,11 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ksmbench.errors import KsmbenchError
+from ksmbench.trace.schema import Mapping as MappingKind
 
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
@@ -14,18 +15,26 @@ FLAG_ADVICE = {"mg": (12, 13), "hg": (14, 15), "nh": (15, 14), "dc": (10, 11), "
 
 _PF_KTHREAD = 0x00200000  # among the flags in /proc/PID/stat
 _KERNELS_OWN = ("[vdso]", "[vvar", "[vsyscall]", "[uprobes]")
+# VmFlags of memory that KSM never takes: shared, of a device, of huge pages of its own kind, or to be dropped.
+_NEVER_MERGED = {"sh", "ms", "io", "pf", "mm", "de", "ht", "dp"}
 _HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+) *(.*)")
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """One private anonymous mapping: pages [start, end), the flags out of `FLAG_ADVICE` that it has, what it is."""
+    """One mapping: pages [start, end), the flags out of `FLAG_ADVICE` that it has, what it is, its value in a trace."""
 
     start: int
     end: int
     flags: frozenset[str]
     name: str
     executable: bool = False
+    kind: MappingKind = MappingKind.ANONYMOUS
+    writable: bool = field(default=True, compare=False)
+
+    def goes_on_as(self, later: "Mapping") -> bool:
+        """Whether the other may be this one, seen later: advice and protection may change, what it is does not."""
+        return self.name == later.name and self.kind == later.kind
 
 
 class ProcessGoneError(Exception):
@@ -50,21 +59,24 @@ def read_text(pid: int, name: str) -> str:
 
 
 def _mapping(header: str, flags: frozenset[str]) -> Mapping | None:
-    # The mapping of a header line of smaps, where it is private and anonymous.
+    # The mapping of a header line of smaps.
     match = _HEADER.match(header)
     if match is None:
         return None
     start, end, permissions, inode, name = match.groups()
-    # An inode belongs to a file; some mappings in brackets are the kernel's own.
-    kernels = name.startswith(_KERNELS_OWN) or flags & {"io", "pf", "ht"}
-    if permissions[3] != "p" or inode != "0" or kernels:
-        return None
+    kind = MappingKind.ANONYMOUS
+    # Some mappings in brackets are the kernel's own; an inode belongs to a file.
+    if permissions[3] != "p" or name.startswith(_KERNELS_OWN) or flags & _NEVER_MERGED:
+        kind = MappingKind.NEVER
+    elif inode != "0":
+        kind = MappingKind.FILE
     pages = int(start, 16) // PAGE_SIZE, int(end, 16) // PAGE_SIZE
-    return Mapping(*pages, flags & FLAG_ADVICE.keys(), name.strip("[]"), permissions[2] == "x")
+    executable, writable = permissions[2] == "x", permissions[1] == "w"
+    return Mapping(*pages, flags & FLAG_ADVICE.keys(), name.strip("[]"), executable, kind, writable)
 
 
 def parse_smaps(text: str) -> list[Mapping]:
-    """Return the private anonymous mappings in the text of an smaps file, by address."""
+    """Return the mappings in the text of an smaps file, by address."""
     # Each mapping is a header, some twenty lines that are not needed here, and its flags last.
     first, *blocks = text.split("\nVmFlags:")  # at a line's beginning: a mapping may be named so too
     header = first.partition("\n")[0]

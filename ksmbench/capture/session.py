@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
-from ksmbench.capture.manifest import Options, asked_for, consistency, tracked
+from ksmbench.capture.manifest import Options, asked_for, consistency, tracked, why_nothing
 from ksmbench.capture.pace import Pace
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
 from ksmbench.capture.reading import Reader, differing
@@ -202,10 +202,8 @@ class Session:
         self._begin = time.monotonic()
         self._reading_s = self._first_s = self._begin - began
         self._n_looks = 1
-        empty = [w.source for w in self._watched if not w.alive or not w.n_mappings]
-        if len(empty) == len(self._watched):
-            names = ", ".join(f"{source.name} (process {source.pid})" for source in empty)
-            raise KsmbenchError(f"no private anonymous memory was found in {names}, so there is nothing to record")
+        if not any(w.alive and w.n_mappings for w in self._watched):
+            raise KsmbenchError(why_nothing(self._options.selection, self._watched))
 
     def _clock(self) -> int:
         return max(1, int((time.monotonic() - self._begin) * 1e9))

@@ -87,7 +87,7 @@ class Tree:
         all_watched = self._shared.watched
         if any(w.source.pid == pid and w.alive for w in all_watched):
             return  # one of those that were named
-        child = Watched(find_followed(pid), len(all_watched), self._shared, parent)
+        child = Watched(find_followed(pid, parent.source.selection), len(all_watched), self._shared, parent)
         child.zero_pages_by_ksm = parent.zero_pages_by_ksm
         child.look(clock)
         if child.born_ns < 0:

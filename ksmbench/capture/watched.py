@@ -27,6 +27,7 @@ from ksmbench.capture.sources import Source, find_followed
 from ksmbench.capture.stopping import Stopper
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Advice, Kind
+from ksmbench.trace.schema import Mapping as MappingKind
 
 _ABSENT = 0
 _NO_CONTENT = -1
@@ -86,8 +87,8 @@ class Watched:
 
     @property
     def n_mappings(self) -> int:
-        """How many mappings are recorded now."""
-        return len(self.memory.mappings)
+        """How many mappings whose contents are recorded there are now."""
+        return sum(m.kind != MappingKind.NEVER for m in self.memory.mappings)
 
     @property
     def n_pages(self) -> int:
@@ -149,11 +150,15 @@ class Watched:
         for _ in range(_LAYOUTS):
             layout = read_text(self.source.pid, "maps")
             mappings = self.source.mappings()
-            pages = join([self.pagemap.look(m.start, m.end) for m in mappings] or [no_pages()])
+            pages = self._there(mappings)
             if read_text(self.source.pid, "maps") == layout:
                 break
         program_identity(self.source.pid)  # if it ended meanwhile, its memory was not absent but gone
         return mappings, pages
+
+    def _there(self, mappings: list[Mapping]) -> Pages:
+        there = [self.pagemap.look(m.start, m.end) for m in mappings if m.kind != MappingKind.NEVER]
+        return join(there or [no_pages()])
 
     def _begin_as_copy(self, now: int, parent: "Watched") -> None:
         # What fork does with each mapping's advice, and with the pages below it.
@@ -166,7 +171,7 @@ class Watched:
         self.pagemap = pagemap
         self._program = program
         if self.source.follow:
-            self.source = find_followed(self.source.pid)
+            self.source = find_followed(self.source.pid, self.source.selection)
         if self.born_ns >= 0:
             self._recorder.add(now, Kind.EXEC, self.space)
         self.memory.clear()
@@ -192,19 +197,19 @@ class Watched:
             return
         cut = pieces(self.memory.mappings, new)
         for start, end, before, after in cut:
-            if before and (not after or before.name != after.name):
+            if before and not (after and before.goes_on_as(after)):
                 add(now, Kind.UNMAP, self.space, page=start, n_pages=end - start)
         for start, end, before, after in cut:
             if not after:
                 continue
-            flags = before.flags if before and before.name == after.name else None
+            flags = before.flags if before and before.goes_on_as(after) else None
             if flags is None:
-                add(now, Kind.MAP, self.space, page=start, n_pages=end - start, name=after.name)
+                add(now, Kind.MAP, self.space, page=start, n_pages=end - start, value=int(after.kind), name=after.name)
                 flags = _NO_FLAGS
             for flag in sorted(flags ^ after.flags):
                 advice = FLAG_ADVICE[flag][0 if flag in after.flags else 1]
                 add(now, Kind.MADVISE, self.space, page=start, n_pages=end - start, value=advice)
-        kept = [Mapping(s, e, a.flags, a.name) for s, e, b, a in cut if a and b and b.name == a.name]
+        kept = [Mapping(s, e, a.flags, a.name) for s, e, b, a in cut if a and b and b.goes_on_as(a)]
         self.memory.keep(inside(self.memory.pages.page, kept))
         self.memory.mappings = new
 

@@ -76,12 +76,21 @@ class _WithCommand(click.Command):
 @click.command(cls=_WithCommand, options_metavar="[OPTIONS]")
 @click.argument("names", nargs=-1, metavar="[NAME|PID]... [-- COMMAND...]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
-@click.option("--qemu", is_flag=True, help="Record running QEMU guests: all, or those named.")
+@click.option("--qemu", is_flag=True, help="Record running guests, also other VMMs': all, or those named.")
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(1), help="Record this process; more may follow.")
 @click.option(
     "--children/--no-children",
     default=None,
     help="Record the processes that these start, too [default: yes; no with --qemu].",
+)
+@click.option(
+    "--select",
+    "selection",
+    default="anonymous",
+    show_default=True,
+    type=click.Choice(("mergeable", "anonymous", "all")),
+    help="Memory to record: what asked for merging; all that KSM could merge (of a VM: the guest's); or the whole "
+    "address space, what KSM never merges without its contents.",
 )
 @click.option("--interval", default=1.0, show_default=True, type=_Seconds(0.01), help="Seconds from look to look.")
 @click.option(
@@ -107,6 +116,7 @@ def capture(
     qemu: bool,
     pids: tuple[int, ...],
     children: bool | None,
+    selection: str,
     interval: float,
     duration: float | None,
     stop_ms: float,
@@ -141,10 +151,13 @@ def capture(
     from ksmbench.capture.sources import find_guests, find_processes
 
     check_output(output, force)
-    started = None if words is None else Started(words, follow)
-    sources = find_guests(names, follow=follow) if qemu else find_processes(wanted, follow=follow)
+    started = None if words is None else Started(words, follow, selection)
+    if qemu:
+        sources = find_guests(names, follow=follow, selection=selection)
+    else:
+        sources = find_processes(wanted, follow=follow, selection=selection)
     command = shlex.join(["ksmbench", *sys.argv[1:]])
-    options = Options(output, interval, duration, stop_ms / 1000, force, label, notes, recipe, command)
+    options = Options(output, interval, duration, stop_ms / 1000, force, label, notes, recipe, command, selection)
     session = Session(sources, options, started)
 
     def end(*_: object) -> None:

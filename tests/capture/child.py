@@ -103,6 +103,7 @@ class Recording:
         *,
         stop_s: float = 0.0,
         follow: bool = False,
+        selection: str = "anonymous",
     ) -> None:
         self.path = path
         self.facts: dict[str, Any] = {}
@@ -110,8 +111,9 @@ class Recording:
         self._looked = threading.Semaphore(0)
         self._gate = threading.Lock()
         self._at_gate = threading.Event()
-        options = Options(path, 0.02, None, stop_s)
-        self._session = Session(find_processes([child.pid for child in children], follow=follow), options)
+        options = Options(path, 0.02, None, stop_s, selection=selection)
+        sources = find_processes([child.pid for child in children], follow=follow, selection=selection)
+        self._session = Session(sources, options)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from ksmbench.capture.guests import guest_memory, guest_name
 from ksmbench.capture.manifest import Options
 from ksmbench.capture.procfs import parse_smaps
 from ksmbench.capture.session import Session
-from ksmbench.capture.sources import Source, find_guests, guest_memory, guest_name
+from ksmbench.capture.sources import Source, find_guests
 from ksmbench.errors import KsmbenchError
 from ksmbench.trace.schema import Kind
+from ksmbench.trace.schema import Mapping as MappingKind
 from tests.capture.child import PAGE, Memory
 
 _QEMU = shutil.which("qemu-system-x86_64")
@@ -47,10 +49,30 @@ def test_guest_memory_is_told_from_the_rest_of_qemu() -> None:
     text += "80000000-90000000 rwxp 00000000 00:00 0 \nVmFlags: rd wr ex dc hg\n"
     text += _smaps((0xA0000, 0xA0010, "[anon:VmFlags: mg]", ""))  # a process may name its mappings as it likes
     found = parse_smaps(text)
-    assert [m.start for m in found] == [0x1000, 0x10000, 0x30000, 0x40000, 0x80000, 0xA0000]
-    guest = guest_memory(found)
+    kinds = {kind: [m.start for m in found if m.kind == kind] for kind in MappingKind}
+    assert kinds == {
+        MappingKind.ANONYMOUS: [0x1000, 0x10000, 0x30000, 0x40000, 0x80000, 0xA0000],
+        MappingKind.NEVER: [0x50000, 0x70000],
+        MappingKind.FILE: [0x60000],
+    }
+    guest = guest_memory([m for m in found if m.start < 0x60000])
     assert [(m.start, m.name) for m in guest] == [(0x10000, "ram"), (0x30000, "rom")]
     assert guest[0].flags == {"dc", "mg", "hg"}
+
+
+def test_what_is_selected_of_a_process_and_of_a_guest() -> None:
+    text = _smaps((0x1000, 0x2000, "[heap]", "mg"), (0x10000, 0x20000, "", "dc"), (0x50000, 0x50001, "[vdso]", "de"))
+    text += "60000000-60001000 r-xp 00000000 08:01 4711 /usr/bin/x\nVmFlags: rd ex\n"
+    text += "70000000-70001000 rw-s 00000000 00:01 12 /dev/shm/ram\nVmFlags: rd wr sh\n"
+    mappings = parse_smaps(text)
+
+    def starts(kind: str, selection: str) -> list[int]:
+        return [m.start for m in Source(1, "", kind, selection=selection).select(mappings)]
+
+    assert starts("process", "anonymous") == [0x1000, 0x10000, 0x60000]
+    assert starts("process", "mergeable") == starts("vm", "mergeable") == [0x1000]
+    assert starts("process", "all") == starts("vm", "all") == [0x1000, 0x10000, 0x50000, 0x60000, 0x70000]
+    assert starts("vm", "anonymous") == [0x1000, 0x10000]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +90,7 @@ def test_names_of_guests(words: list[str], name: str) -> None:
 
 def test_a_guest_whose_program_was_upgraded_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ksmbench.capture.sources.all_pids", lambda: [os.getpid()])
-    monkeypatch.setattr("ksmbench.capture.sources.command_line", lambda pid: ["kvm", "-name", "old"])
+    monkeypatch.setattr("ksmbench.capture.guests.command_line", lambda pid: ["kvm", "-name", "old"])
     monkeypatch.setattr("os.readlink", lambda path: "/usr/libexec/qemu-kvm (deleted)")
     assert [source.name for source in find_guests()] == ["old"]
 
