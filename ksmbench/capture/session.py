@@ -201,9 +201,9 @@ class Session:
         self._look_at_each(lambda: 0)
         self._begin = time.monotonic()
         self._reading_s = self._first_s = self._begin - began
-        self._n_looks = 1
         if not any(w.alive and w.n_mappings for w in self._watched):
             raise KsmbenchError(why_nothing(self._options.selection, self._watched))
+        self._n_looks = 1
 
     def _clock(self) -> int:
         return max(1, int((time.monotonic() - self._begin) * 1e9))
