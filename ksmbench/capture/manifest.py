@@ -24,12 +24,16 @@ class Options:
     recipe: str = ""
     command: str = ""
     selection: str = "anonymous"
+    follow: bool = False  # the children of a control group's members
+    cgroup: str = ""
 
 
 def _source(watched: Watched) -> dict[str, Any]:
     source: dict[str, Any] = {"pid": watched.source.pid, "name": watched.source.name, "kind": watched.source.kind}
     if watched.parent is not None:
-        source.update(parent=watched.parent.space, seen_first_ns=watched.born_ns)
+        source["parent"] = watched.parent.space
+    if watched.parent is not None or watched.born_ns > 0:
+        source["seen_first_ns"] = watched.born_ns
     return source
 
 
@@ -38,6 +42,8 @@ def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
     asked: dict[str, Any] = {"tool": f"ksmbench {__version__}", "command": options.command}
     if options.recipe:
         asked["recipe"] = options.recipe
+    if options.cgroup:
+        asked["cgroup"] = options.cgroup
     asked["sources"] = [_source(watched) for watched in spaces]
     asked["selection"] = options.selection
     asked["interval_ns"] = round(options.interval_s * 1e9)

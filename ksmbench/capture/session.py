@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ksmbench.capture.cgroup import Group
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import Options, asked_for, consistency, tracked, why_nothing
 from ksmbench.capture.pace import Pace
@@ -88,15 +89,23 @@ def _compile() -> None:
 class Session:
     """One capture of several processes, and of their children where they are followed, into one trace.
 
+    With a `group`, its members are recorded too, who is in it at a look; who leaves it stays recorded.
     `start` is called once everything is ready and returns one more process: a command that begins with the capture.
 
     What is kept: each distinct content ever seen (in memory up to a quarter of what is available, beyond it in the
     store's nameless file), eight bytes per page that is there, and about 40 bytes per event.
     """
 
-    def __init__(self, sources: Sequence[Source], options: Options, start: Callable[[], Source] | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        options: Options,
+        start: Callable[[], Source] | None = None,
+        group: Group | None = None,
+    ) -> None:
         self._options = options
         self._start = start
+        self._group = group
         self._sources = list(sources)
         self._recorder = Recorder()
         self._watched: list[Watched] = []
@@ -194,13 +203,21 @@ class Session:
                 watched.look(clock)
             if watched.alive and watched.source.follow:
                 self._tree.look_for_children(watched, clock)
+        if self._group is not None:
+            like = Source(0, "", "process", self._options.follow, self._options.selection)
+            self._tree.look_for_members(self._group, clock, like)
 
     def _first_look(self) -> None:
         # The state found: all of it has time 0, and nothing that was seen later has.
+        assert self._tree is not None
         began = time.monotonic()
         self._look_at_each(lambda: 0)
         self._begin = time.monotonic()
         self._reading_s = self._first_s = self._begin - began
+        if not self._watched and self._group is not None:
+            raise self._tree.why_denied or KsmbenchError(
+                f"no process is in {self._group.folder}; name a group that has one"
+            )
         if not any(w.alive and w.n_mappings for w in self._watched):
             raise KsmbenchError(why_nothing(self._options.selection, self._watched))
         self._n_looks = 1
@@ -217,7 +234,7 @@ class Session:
                 next_checkpoint = time.monotonic() - self._begin + max(_CHECKPOINT_S, spent / _CHECKPOINT_SHARE)
             if self._requests.ending:
                 return "interrupted"
-            if not any(watched.alive for watched in self._watched):
+            if not any(watched.alive for watched in self._watched) and not (self._group and self._group.exists):
                 return "every process ended"
             elapsed = time.monotonic() - self._begin
             if options.duration_s is not None and elapsed >= options.duration_s:
@@ -324,7 +341,7 @@ class Session:
             counts["stops"] = stopper.n_stops
             counts["stops_cut_short"] = stopper.n_overrun
             counts["stop_longest_ms"] = round(stopper.longest_s * 1e3, 3)
-        if self._tree is not None and any(w.source.follow for w in self._watched):
+        if self._tree is not None and (self._group or any(w.source.follow for w in self._watched)):
             counts["children"] = sum(w.parent is not None for w in self._watched)
             counts["children_gone_before_a_look"] = self._tree.n_gone
             counts["children_not_readable"] = self._tree.n_denied

@@ -1,13 +1,22 @@
-"""The children of processes under capture, which become spaces of their own."""
+"""The children of processes under capture, and who joins a control group; they become spaces of their own."""
 
 import ctypes
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ksmbench.capture.procfs import ProcessGoneError, all_pids, read_text, start_time, stat_fields
-from ksmbench.capture.sources import find_followed
+from ksmbench.capture.cgroup import Group
+from ksmbench.capture.procfs import (
+    ProcessGoneError,
+    all_pids,
+    is_kernel_thread,
+    read_text,
+    start_time,
+    stat_fields,
+)
+from ksmbench.capture.sources import Source, find_followed
 from ksmbench.capture.watched import Shared, Watched
 from ksmbench.errors import KsmbenchError
 
@@ -54,7 +63,7 @@ def same_memory(one: int, other: int) -> bool:
 
 
 class Tree:
-    """Finds children of the watched and has them watched.
+    """Finds children of the watched, and members of a control group, and has them watched.
 
     `n_gone` counts those that were seen and ended before their first look, `n_denied` those that may not be read.
     """
@@ -62,35 +71,67 @@ class Tree:
     def __init__(self, shared: Shared) -> None:
         self.n_gone = 0
         self.n_denied = 0
+        self.why_denied: KsmbenchError | None = None  # the last of them
         self._shared = shared
         self._known: set[tuple[int, int]] = set()  # process ids with the times at which they began
 
     def look_for_children(self, parent: Watched, clock: Callable[[], int]) -> None:
         """Look at the children of `parent` that are new; they are appended to those under capture."""
-        own = (os.getpid(), *self._shared.stopper.pids)  # where the capture is below whom it looks at
         for pid in children(parent.source.pid):
-            try:
-                child = (pid, start_time(pid))
-            except (ProcessGoneError, KsmbenchError):
-                continue
-            if child in self._known or pid in own or same_memory(pid, parent.source.pid):
-                continue  # vfork's child is the parent until it executes something
-            self._known.add(child)
-            try:
-                self._begin(pid, parent, clock)
-            except ProcessGoneError:
-                self.n_gone += 1
-            except KsmbenchError:
-                self.n_denied += 1
+            if not same_memory(pid, parent.source.pid):  # vfork's child is the parent until it executes something
+                self._look_at(pid, parent, clock, parent.source)
 
-    def _begin(self, pid: int, parent: Watched, clock: Callable[[], int]) -> None:
+    def look_for_members(self, group: Group, clock: Callable[[], int], like: Source) -> None:
+        """Look at the processes of a control group that are new, as at `like`; they are appended likewise."""
+        for pid in sorted(group.members(), key=_age):
+            running = [w for w in self._shared.watched if w.alive]
+            parent = next((w for w in running if like.follow and w.source.pid == _parent(pid)), None)
+            if not any(same_memory(pid, w.source.pid) for w in running if w.source.pid != pid):
+                self._look_at(pid, parent, clock, like)
+
+    def _look_at(self, pid: int, parent: Watched | None, clock: Callable[[], int], like: Source) -> None:
+        try:
+            process = (pid, start_time(pid))
+            if process in self._known or is_kernel_thread(pid):
+                return
+        except (ProcessGoneError, KsmbenchError):
+            return
+        if pid in (os.getpid(), *self._shared.stopper.pids):
+            return  # where the capture is below whom it looks at
+        self._known.add(process)
+        try:
+            self._begin(pid, parent, clock, like)
+        except ProcessGoneError:
+            self.n_gone += 1
+        except KsmbenchError as error:
+            self.n_denied += 1
+            self.why_denied = error
+
+    def _begin(self, pid: int, parent: Watched | None, clock: Callable[[], int], like: Source) -> None:
         all_watched = self._shared.watched
         if any(w.source.pid == pid and w.alive for w in all_watched):
             return  # one of those that were named
-        child = Watched(find_followed(pid, parent.source.selection), len(all_watched), self._shared, parent)
-        child.zero_pages_by_ksm = parent.zero_pages_by_ksm
-        child.look(clock)
-        if child.born_ns < 0:
-            child.close()
+        source = replace(find_followed(pid, like.selection), follow=like.follow)
+        process = Watched(source, len(all_watched), self._shared, parent)
+        if parent is not None:
+            process.zero_pages_by_ksm = parent.zero_pages_by_ksm
+        process.look(clock)
+        if process.born_ns < 0:
+            process.close()
             raise ProcessGoneError
-        all_watched.append(child)
+        all_watched.append(process)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(stat_fields(pid)[_PPID])
+    except (ProcessGoneError, KsmbenchError):
+        return 0
+
+
+def _age(pid: int) -> tuple[int, int]:
+    # Who began first comes first, so parents before children.
+    try:
+        return start_time(pid), pid
+    except (ProcessGoneError, KsmbenchError):
+        return 0, pid

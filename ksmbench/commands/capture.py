@@ -79,6 +79,12 @@ class _WithCommand(click.Command):
 @click.option("--qemu", is_flag=True, help="Record running guests, also other VMMs': all, or those named.")
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(1), help="Record this process; more may follow.")
 @click.option(
+    "--cgroup",
+    metavar="PATH",
+    help="Record a control group: who is in it, or below it, at any look. As it is called in /proc/PID/cgroup, or its "
+    "folder.",
+)
+@click.option(
     "--children/--no-children",
     default=None,
     help="Record the processes that these start, too [default: yes; no with --qemu].",
@@ -96,7 +102,8 @@ class _WithCommand(click.Command):
 @click.option(
     "--duration",
     type=_Seconds(0, min_open=True),
-    help="Seconds to record [default: until Ctrl-C, or every process ended]. A COMMAND that still runs is terminated.",
+    help="Seconds to record [default: until Ctrl-C, or every process ended and the group is gone]. A COMMAND that "
+    "still runs is terminated.",
 )
 @click.option(
     "--stop",
@@ -115,6 +122,7 @@ def capture(
     output: Path,
     qemu: bool,
     pids: tuple[int, ...],
+    cgroup: str | None,
     children: bool | None,
     selection: str,
     interval: float,
@@ -137,14 +145,18 @@ def capture(
     Example: ksmbench capture --qemu -o today --interval 1 --duration 60
              ksmbench capture --qemu web-1 web-2 -o web
              ksmbench capture --pid 4711 4712 -o workers
+             ksmbench capture --cgroup system.slice/postgresql.service -o database --duration 300
              ksmbench capture -o sorting --interval 0.5 -- sort -S 500M words
     """
     words: list[str] | None = click.get_current_context().meta[_COMMAND]
-    if qemu + bool(pids) + (words is not None) != 1:
-        raise UsageError("say what to record: --qemu for guests, --pid N for processes or -- COMMAND, one of the three")
+    if qemu + bool(pids) + (cgroup is not None) + (words is not None) != 1:
+        raise UsageError("say what to record: --qemu, --pid N, --cgroup PATH or -- COMMAND, one of the four")
+    if names and not qemu and not pids:
+        raise UsageError(f"{names[0]} says nothing here; names of guests go with --qemu, a command goes after --")
     wanted = _pids(pids, () if qemu else names)
     follow = not qemu if children is None else children
 
+    from ksmbench.capture.cgroup import find_group
     from ksmbench.capture.command import Started
     from ksmbench.capture.manifest import Options
     from ksmbench.capture.session import Session, check_output
@@ -152,13 +164,27 @@ def capture(
 
     check_output(output, force)
     started = None if words is None else Started(words, follow, selection)
+    group = None if cgroup is None else find_group(cgroup)
     if qemu:
         sources = find_guests(names, follow=follow, selection=selection)
     else:
         sources = find_processes(wanted, follow=follow, selection=selection)
     command = shlex.join(["ksmbench", *sys.argv[1:]])
-    options = Options(output, interval, duration, stop_ms / 1000, force, label, notes, recipe, command, selection)
-    session = Session(sources, options, started)
+    options = Options(
+        output,
+        interval,
+        duration,
+        stop_s=stop_ms / 1000,
+        force=force,
+        label=label,
+        notes=notes,
+        recipe=recipe,
+        command=command,
+        selection=selection,
+        follow=follow,
+        cgroup="" if group is None else str(group.folder),
+    )
+    session = Session(sources, options, started, group)
 
     def end(*_: object) -> None:
         session.interrupt()
