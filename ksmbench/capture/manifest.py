@@ -1,12 +1,18 @@
 """What a capture was asked for and what it can see, as the manifest's `capture` says it."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ksmbench import __version__
+from ksmbench.capture.disclosure import FINGERPRINTS, neutral_host, only_options, without_key
+from ksmbench.capture.procfs import PAGE_SIZE
 from ksmbench.capture.watched import Watched
+from ksmbench.trace.columns import Space
+from ksmbench.trace.schema import FORMAT, VERSION
 from ksmbench.trace.schema import Mapping as MappingKind
 
 
@@ -22,14 +28,24 @@ class Options:
     label: str = ""
     notes: str = ""
     recipe: str = ""
-    command: str = ""
+    command: Sequence[str] = ()  # the words of the command line
     selection: str = "anonymous"
     follow: bool = False  # the children of a control group's members
     cgroup: str = ""
+    key: bytes = field(default=b"", repr=False)  # of fingerprints, if they are wanted
+    keep_contents: bool = False
+    anonymous: bool = False
 
 
-def _source(watched: Watched) -> dict[str, Any]:
-    source: dict[str, Any] = {"pid": watched.source.pid, "name": watched.source.name, "kind": watched.source.kind}
+def spaces_table(options: Options, spaces: Sequence[Watched]) -> list[Space]:
+    """Return the rows of the trace's spaces."""
+    if options.anonymous:
+        return [Space(None, f"{w.source.kind}-{w.space}", w.source.kind) for w in spaces]
+    return [Space(w.source.pid, w.source.name, w.source.kind) for w in spaces]
+
+
+def _source(watched: Watched, row: Space) -> dict[str, Any]:
+    source: dict[str, Any] = {"pid": row.pid, "name": row.name, "kind": row.kind}
     if watched.parent is not None:
         source["parent"] = watched.parent.space
     if watched.parent is not None or watched.born_ns > 0:
@@ -37,15 +53,37 @@ def _source(watched: Watched) -> dict[str, Any]:
     return source
 
 
+def document(options: Options, identity: str, created: datetime, host: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest but for its `capture`; `identity` is this trace's, or this checkpoint's."""
+    if options.anonymous:
+        created, host = created.replace(hour=0, minute=0, second=0), neutral_host(host)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "page_size": PAGE_SIZE,
+        "trace_id": identity,  # tables of two checkpoints do not mix
+        "created": created.isoformat(timespec="seconds"),
+        "label": options.label or ("capture" if options.anonymous else options.output.name),
+        **({"notes": options.notes} if options.notes else {}),
+        "host": host,
+    }
+
+
 def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
     """Return the part that the command line decided, and whom it recorded."""
-    asked: dict[str, Any] = {"tool": f"ksmbench {__version__}", "command": options.command}
+    words = only_options(options.command) if options.anonymous else without_key(options.command)
+    asked: dict[str, Any] = {"tool": f"ksmbench {__version__}", "command": shlex.join(words)}
     if options.recipe:
         asked["recipe"] = options.recipe
     if options.cgroup:
-        asked["cgroup"] = options.cgroup
-    asked["sources"] = [_source(watched) for watched in spaces]
+        asked["cgroup"] = "" if options.anonymous else options.cgroup
+    rows = spaces_table(options, spaces)
+    asked["sources"] = [_source(watched, row) for watched, row in zip(spaces, rows, strict=True)]
     asked["selection"] = options.selection
+    if options.key:
+        asked["fingerprints"] = FINGERPRINTS
+    asked["contents_kept"] = options.keep_contents
+    asked["names"] = "replaced" if options.anonymous else "as they are"
     asked["interval_ns"] = round(options.interval_s * 1e9)
     return asked
 
@@ -103,7 +141,8 @@ def why_nothing(selection: str, spaces: Sequence[Watched]) -> str:
 
 
 def _about_selections(spaces: Sequence[Watched]) -> list[str]:
-    lacking = [f"the memory of {name}, which is shared and never merged" for name in shared_guests(spaces)]
+    n_shared = len(shared_guests(spaces))
+    lacking = [f"the memory of guests that is shared, and so never merged: of {n_shared}"] if n_shared else []
     if any(watched.source.selection == "mergeable" for watched in spaces):
         lacking.append("memory while it was not mergeable: a mapping is there from the first look at it as mergeable")
     elif any(watched.source.narrow for watched in spaces):

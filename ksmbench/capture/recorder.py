@@ -1,13 +1,13 @@
 """The events of a capture as they grow, and the trace that they make at any moment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ksmbench.trace.columns import Events, Space, Trace
-from ksmbench.trace.ranking import ContentStore
+from ksmbench.trace.ranking import Ranking
 from ksmbench.trace.schema import Kind
 
 _COLUMNS = ("time_ns", "kind", "space", "page", "n_pages", "value", "name")
@@ -17,7 +17,8 @@ _DTYPES = (np.int64, np.uint8, np.int32, np.int64, np.int64, np.int64, np.int32)
 class Recorder:
     """Collects events in order; a `write` holds the provisional content id of the store until a trace is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, rename: Callable[[str], str] | None = None) -> None:
+        self._rename = rename  # of what the processes, or who runs them, named
         self._chunks: list[tuple[npt.NDArray[Any], ...]] = []
         self._names: dict[str, int] = {}
         self.n_events = 0
@@ -37,6 +38,8 @@ class Recorder:
         self, time_ns: int, kind: Kind, space: int, *, page: int = 0, n_pages: int = 0, value: int = 0, name: str = ""
     ) -> None:
         """Add one event."""
+        if self._rename is not None and kind not in (Kind.TUNE, Kind.MARK):
+            name = self._rename(name)
         index = self._names.setdefault(name, len(self._names)) if name else -1
         self._append([np.array([time_ns]), int(kind), space, page, n_pages, value, index])
 
@@ -57,16 +60,21 @@ class Recorder:
         lengths = np.diff(starts, append=len(pages))
         self._append([np.full(len(starts), time_ns), int(kind), space, pages[starts], lengths, each[starts], -1])
 
-    def trace(self, manifest: dict[str, Any], spaces: Sequence[Space], store: ContentStore) -> Trace:
+    def trace(
+        self,
+        manifest: dict[str, Any],
+        spaces: Sequence[Space],
+        ranking: Ranking,
+        fingerprint: npt.NDArray[np.uint8] | None = None,
+    ) -> Trace:
         """Return the trace of everything so far; content ids are ranks among the contents so far."""
         if len(self._chunks) > 1:
             self._chunks = [tuple(np.concatenate(column) for column in zip(*self._chunks, strict=True))]
         empty = tuple(np.zeros(0, dtype) for dtype in _DTYPES)
         columns = dict(zip(_COLUMNS, self._chunks[0] if self._chunks else empty, strict=True))
-        ranking = store.rank()
         writes = columns["kind"] == Kind.WRITE
         value = columns["value"].copy()
         value[writes] = ranking.rank[value[writes]]
         node = np.zeros(len(value), np.uint8)
         events = Events(**{**columns, "value": value}, node=node)
-        return Trace(manifest, tuple(spaces), events, ranking.contents, tuple(self._names))
+        return Trace(manifest, tuple(spaces), events, ranking.contents, tuple(self._names), fingerprint=fingerprint)

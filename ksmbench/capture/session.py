@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ksmbench.capture.cgroup import Group
+from ksmbench.capture.disclosure import Fingerprints, contents, neutral_name
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
-from ksmbench.capture.manifest import Options, asked_for, consistency, tracked, why_nothing
+from ksmbench.capture.manifest import Options, asked_for, consistency, document, spaces_table, tracked, why_nothing
 from ksmbench.capture.pace import Pace
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
 from ksmbench.capture.reading import Reader, differing
@@ -25,9 +27,8 @@ from ksmbench.capture.stopping import Stopper
 from ksmbench.capture.tree import Tree
 from ksmbench.capture.watched import Shared, Watched
 from ksmbench.errors import KsmbenchError, UsageError
-from ksmbench.trace.columns import Space
 from ksmbench.trace.ranking import ContentStore
-from ksmbench.trace.schema import FORMAT, VERSION, Kind
+from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import write_trace
 
 _CHECKPOINT_S = 10.0
@@ -107,11 +108,12 @@ class Session:
         self._start = start
         self._group = group
         self._sources = list(sources)
-        self._recorder = Recorder()
+        self._recorder = Recorder(partial(neutral_name, {}) if options.anonymous else None)
+        self._fingerprints = Fingerprints(options.key) if options.key else None
         self._watched: list[Watched] = []
         self._tree: Tree | None = None
         self._trace_id = uuid.uuid4().hex
-        self._created = datetime.now(UTC).isoformat(timespec="seconds")
+        self._created = datetime.now(UTC)
         self._host = host()
         self._settings: dict[str, int | str] = self._host["ksm"]
         self._begin = 0.0
@@ -172,7 +174,9 @@ class Session:
             except Exception as error:
                 if self._n_looks:
                     with suppress(KsmbenchError):  # a full disk: then there is the last checkpoint
-                        self._publish(store, stopper, f"failed: {error}", complete=False)
+                        self._publish(
+                            store, stopper, "failed" if self._options.anonymous else f"failed: {error}", complete=False
+                        )
                 raise
             finally:
                 stopper.close()
@@ -297,25 +301,19 @@ class Session:
             **self._counts(stopper),
             "end": {"time_ns": end_ns, "complete": complete, "reason": reason},
         }
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "page_size": PAGE_SIZE,
-            "trace_id": f"{self._trace_id}-{self._n_checkpoints}",  # tables of two checkpoints do not mix
-            "created": self._created,
-            "label": options.label or options.output.name,
-            **({"notes": options.notes} if options.notes else {}),
-            "host": self._host,
-            "capture": capture,
-        }
-        spaces = [Space(w.source.pid, w.source.name, w.source.kind) for w in self._watched]
-        trace = self._recorder.trace(manifest, spaces, store)
+        identity = f"{self._trace_id}-{self._n_checkpoints}"
+        manifest = {**document(options, identity, self._created, self._host), "capture": capture}
+        spaces = spaces_table(options, self._watched)
+        ranking = store.rank()
+        fingerprints = self._fingerprints.column(store, ranking) if self._fingerprints else None
+        trace = self._recorder.trace(manifest, spaces, ranking, fingerprints)
         write_trace(
             trace,
             options.output,
             force=options.force,
             replace=self._is_published,
             level=9 if complete else 1,
+            pages=contents(store, ranking) if options.keep_contents else None,
         )
         self._is_published = True
         self._published = time.monotonic()

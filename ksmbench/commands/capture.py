@@ -1,7 +1,6 @@
 """`ksmbench capture`."""
 
 import math
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -113,6 +112,17 @@ class _WithCommand(click.Command):
     type=_Seconds(0, 10_000),
     help="Milliseconds for which a process may be stopped at each look.",
 )
+@click.option(
+    "--key",
+    metavar="FILE|HEX",
+    help="Add fingerprints: hashes under this key, by which traces of one key can be combined.",
+)
+@click.option("--keep-contents", is_flag=True, help="Keep the contents themselves in the trace, for you alone to read.")
+@click.option(
+    "--anonymize",
+    is_flag=True,
+    help="Replace names of processes, guests and mappings, ids, the command line and what is special about the host.",
+)
 @click.option("--label", default="", help="A name for plots [default: the trace's].")
 @click.option("--notes", default="", help="A text for the manifest.")
 @click.option("--recipe", default="", help="For the manifest: the command that makes such a trace again.")
@@ -128,6 +138,9 @@ def capture(
     interval: float,
     duration: float | None,
     stop_ms: float,
+    key: str | None,
+    keep_contents: bool,
+    anonymize: bool,
     label: str,
     notes: str,
     recipe: str,
@@ -136,7 +149,7 @@ def capture(
     """Record the memory of running VMs or processes: what is there at first, then what changes.
 
     A trace is there from the first look on and grows as the capture runs; Ctrl-C ends it in order. Page contents
-    themselves are never written.
+    themselves are written only with --keep-contents.
 
     SIGUSR1 makes it look at once, write a mark ("snapshot 1", "snapshot 2" …) and publish the trace as it is then: that
     is done when "marks" in its trace.json has risen. Send it once there is a trace.
@@ -158,6 +171,7 @@ def capture(
 
     from ksmbench.capture.cgroup import find_group
     from ksmbench.capture.command import Started
+    from ksmbench.capture.disclosure import keep_from_others, read_key
     from ksmbench.capture.manifest import Options
     from ksmbench.capture.session import Session, check_output
     from ksmbench.capture.sources import find_guests, find_processes
@@ -169,7 +183,6 @@ def capture(
         sources = find_guests(names, follow=follow, selection=selection)
     else:
         sources = find_processes(wanted, follow=follow, selection=selection)
-    command = shlex.join(["ksmbench", *sys.argv[1:]])
     options = Options(
         output,
         interval,
@@ -179,11 +192,17 @@ def capture(
         label=label,
         notes=notes,
         recipe=recipe,
-        command=command,
+        command=["ksmbench", *sys.argv[1:]],
         selection=selection,
         follow=follow,
         cgroup="" if group is None else str(group.folder),
+        key=b"" if key is None else read_key(key),
+        keep_contents=keep_contents,
+        anonymous=anonymize,
     )
+    if keep_contents:
+        keep_from_others()
+        click.echo(f"warning: {output} will hold what is in this memory, also passwords and keys", err=True)
     session = Session(sources, options, started, group)
 
     def end(*_: object) -> None:

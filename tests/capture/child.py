@@ -104,6 +104,7 @@ class Recording:
         stop_s: float = 0.0,
         follow: bool = False,
         selection: str = "anonymous",
+        **more: Any,
     ) -> None:
         self.path = path
         self.facts: dict[str, Any] = {}
@@ -111,7 +112,7 @@ class Recording:
         self._looked = threading.Semaphore(0)
         self._gate = threading.Lock()
         self._at_gate = threading.Event()
-        options = Options(path, 0.02, None, stop_s, selection=selection)
+        options = Options(path, 0.02, None, stop_s, selection=selection, **more)
         sources = find_processes([child.pid for child in children], follow=follow, selection=selection)
         self._session = Session(sources, options)
         self._thread = threading.Thread(target=self._run)
@@ -170,6 +171,7 @@ class Memory:
     """What a trace says of one space's pages at the end: `pages` maps a page to its content id, or to "zero"."""
 
     def __init__(self, path: Path, space: int = 0) -> None:
+        self.path = path
         self.trace = open_trace(path)
         self.pages: dict[int, int | str] = {}
         self.rows: list[tuple[Kind, int, int, int]] = []  # kind, page, count, value
