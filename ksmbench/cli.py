@@ -16,6 +16,7 @@ from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
 from ksmbench.commands.sweep import sweep
 from ksmbench.commands.validate import validate
+from ksmbench.commands.workload import workload
 from ksmbench.errors import KsmbenchError
 
 
@@ -36,6 +37,7 @@ for command in (
     doctor,
     capture,
     import_,
+    workload,
     info,
     cut,
     combine,

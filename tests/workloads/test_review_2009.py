@@ -12,8 +12,8 @@ from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 from workloads.review_2009.__main__ import main
 from workloads.review_2009.directed import SCENARIOS
-from workloads.review_2009.telling import grouped_contents
 from workloads.review_2009.workloads import NAMES, make
+from workloads.telling import grouped_contents
 
 SMALL = {
     "prefork": {"seconds": 20, "data_pages": 128, "workers": 3, "lifetime": 4},

@@ -1,6 +1,7 @@
-"""The guest image, built from the Debian archive alone: kernel, initramfs and root file system."""
+"""The guest images, built from the Debian archive alone: kernel, initramfs and root file system of a release."""
 
 import fcntl
+import lzma
 import os
 import shutil
 import subprocess
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import click
 
+from ksmbench.validate.apt import private_apt
+from ksmbench.validate.kernels import resolve
+
 HERE = Path(__file__).resolve().parent
-SUITE = "bookworm"
+RELEASES = {"bookworm": "6.1", "trixie": "6.12"}  # Debian's releases, each with its own series of kernels
 HOST_PACKAGES = (
     "qemu-system-x86",
     "qemu-utils",
@@ -28,8 +32,16 @@ GUEST_PACKAGES = (
     "rsyslog cron iproute2 procps kmod"
 ).split()
 # In the order in which they can be loaded; the cloud kernel has ext4 built in.
-MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk")
-ROOT_SIZE = "1400M"
+MODULES = (
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_balloon",
+)
+ROOT_SIZE = "1600M"
 
 _INITRAMFS_INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
@@ -69,34 +81,31 @@ def install_host_packages() -> None:
     run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing])
 
 
-def _kernel(folder: Path, scratch: Path) -> None:
-    # The newest cloud kernel of the suite; only its files, it is never installed on the host.
-    depends = subprocess.run(
-        ["apt-cache", "depends", "linux-image-cloud-amd64"], capture_output=True, text=True
-    ).stdout.split()
-    package = next((word for word in depends if word.startswith("linux-image-") and word[12].isdigit()), None)
-    if package is None:
-        raise click.ClickException("apt knows no linux-image-cloud-amd64; run this on Debian, after apt-get update")
-    # A folder that apt's own user may write to.
-    scratch.chmod(0o755)
-    run(["apt-get", "-o", "APT::Sandbox::User=root", "download", package], cwd=scratch)
-    run(["dpkg", "-x", next(scratch.glob("linux-image-*.deb")), scratch / "kernel"])
+def _kernel(release: str, folder: Path, scratch: Path) -> None:
+    # The newest cloud kernel of the release's series; only its files, it is never installed on the host.
+    apt = private_apt()
+    run(["dpkg-deb", "-x", apt.download(resolve(RELEASES[release], apt.packages()), scratch), scratch / "kernel"])
     shutil.copy(next((scratch / "kernel/boot").glob("vmlinuz-*")), folder / "vmlinuz")
     tree = scratch / "initramfs"
     for place in ("bin", "dev", "root"):
         (tree / place).mkdir(parents=True)
     shutil.copy(shutil.which("busybox") or "/bin/busybox", tree / "bin/busybox")
+    modules = []
     for module in MODULES:
-        shutil.copy(next((scratch / "kernel/lib/modules").rglob(f"{module}.ko")), tree)
-    (tree / "init").write_text(_INITRAMFS_INIT.format(modules=" ".join(MODULES)))
+        file = next((scratch / "kernel").rglob(f"{module}.ko*"), None)
+        if file is not None:  # what is built in has no file
+            data = file.read_bytes()
+            (tree / f"{module}.ko").write_bytes(lzma.decompress(data) if file.suffix == ".xz" else data)
+            modules.append(module)
+    (tree / "init").write_text(_INITRAMFS_INIT.format(modules=" ".join(modules)))
     (tree / "init").chmod(0o755)
     run(["sh", "-c", f"find . | cpio --quiet -o -H newc | gzip -1 > '{folder / 'initramfs.gz'}'"], cwd=tree)
 
 
-def _root(folder: Path, scratch: Path) -> None:
+def _root(release: str, folder: Path, scratch: Path) -> None:
     tree = scratch / "root"
     run(
-        ["mmdebstrap", "--variant=minbase", f"--include={','.join(GUEST_PACKAGES)}", "--quiet", SUITE, tree],
+        ["mmdebstrap", "--variant=minbase", f"--include={','.join(GUEST_PACKAGES)}", "--quiet", release, tree],
         cwd=scratch,
     )
     guest = tree / "opt/guest"
@@ -106,8 +115,14 @@ def _root(folder: Path, scratch: Path) -> None:
     run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, folder / "root.ext4", ROOT_SIZE])
 
 
-def build(folder: Path) -> Image:
-    """Build the image in `folder`, or use the one that is there; only root can."""
+def cache_folder() -> Path:
+    """Where images stay from one run to the next."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "/var/tmp") / "ksmbench-guests"
+
+
+def build(root: Path, release: str = "bookworm") -> Image:
+    """Build the image of a release in its folder under `root`, or use the one that is there; only root can."""
+    folder = root / release
     folder.mkdir(parents=True, exist_ok=True)
     ready = folder / "image.ready"
     image = Image(folder / "vmlinuz", folder / "initramfs.gz", folder / "root.ext4")
@@ -117,9 +132,10 @@ def build(folder: Path) -> Image:
             return image
         if os.geteuid() != 0:
             raise click.ClickException("building the image needs root; run this as root")
-        click.echo(f"building the guest image in {folder} (about a minute and a half)", err=True)
+        click.echo(f"building the image of {release} in {folder} (about a minute and a half)", err=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as name:
-            _kernel(folder, Path(name))
-            _root(folder, Path(name))
+            Path(name).chmod(0o755)  # a folder that apt's own user may write to
+            _kernel(release, folder, Path(name))
+            _root(release, folder, Path(name))
         ready.touch()
     return image

@@ -6,7 +6,7 @@ import numpy as np
 
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Advice
-from workloads.review_2009.telling import FIRST_PAGE, Ints, Story, summary_of
+from workloads.telling import FIRST_PAGE, Ints, Story, summary_of
 
 _PROGRAM = FIRST_PAGE + (1 << 20)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Advice
-from workloads.review_2009.telling import FIRST_PAGE, Story
+from workloads.telling import FIRST_PAGE, Story
 
 DEVICE, RFC, ROLLUP, MERGED = "devksm-2009", "madvise-rfc-2009", "ksm-rollup-2009", "ksm-2.6.32"
 DESIGNS = (DEVICE, RFC, ROLLUP, MERGED)

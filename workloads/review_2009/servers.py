@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ksmbench.trace.columns import Trace
-from workloads.review_2009.telling import FIRST_PAGE, Ints, Story, summary_of
+from workloads.telling import FIRST_PAGE, Ints, Story, summary_of
 
 _HEAP = FIRST_PAGE + (1 << 20)
 

@@ -1,5 +1,6 @@
 """Collects the events of a workload in any order, and makes a trace of them."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -23,19 +24,29 @@ def summary_of(workload: object) -> str:
     return first[:1].lower() + first[1:]
 
 
-def _common_bytes(n: int) -> Ints:
-    # Of the numbers 1 .. n in four bytes, the most significant first, each with the number before it.
+def _common_bytes(n: int, width: int = 4) -> Ints:
+    # Of the numbers 1 .. n in `width` bytes, the most significant first, each with the number before it.
     number = np.arange(1, n + 1)
     differing = number ^ (number - 1)
-    return np.where(differing < 1 << 8, 3, np.where(differing < 1 << 16, 2, 1))
+    bytes_differing = 1 + sum((differing >= 1 << 8 * k).astype(np.int64) for k in range(1, width))
+    return width - bytes_differing
 
 
-def grouped_contents(n: int) -> Contents:
-    """The zero page and `n` contents in groups: the group's number in four bytes, 100 equal bytes, the member's."""
+def grouped_contents(n: int, group: int = GROUP, prefix: int = _GROUP_PREFIX) -> Contents:
+    """The zero page and `n` contents in groups: the group's number in four bytes, equal bytes, the member's in four.
+
+    Members of a group have `prefix` bytes in common, and those of their numbers.
+    """
     rows = np.arange(n)
-    between = _common_bytes(n // GROUP + 1)[rows // GROUP]
-    within = _GROUP_PREFIX + 3
-    lcp = np.where(rows % GROUP == 0, between, within)
+    between = _common_bytes(n // group + 1)[rows // group]
+    within = prefix + _common_bytes(group)[rows % group]
+    lcp = np.where(rows % group == 0, between, within)
+    return Contents(np.concatenate([[0], lcp]).astype(np.uint16), np.arange(n + 1, dtype=np.uint32))
+
+
+def tailed_contents(n: int, tail: int = 8) -> Contents:
+    """The zero page and `n` contents that are zero but for a number in their last `tail` bytes."""
+    lcp = 4096 - tail + _common_bytes(n, tail)
     return Contents(np.concatenate([[0], lcp]).astype(np.uint16), np.arange(n + 1, dtype=np.uint32))
 
 
@@ -107,6 +118,10 @@ class Story:
         """Pages one by one get contents; of times, pages and contents each is a number or an array."""
         self._add(seconds, Kind.WRITE, space, pages, 1, contents)
 
+    def touch(self, seconds: Any, space: int, pages: Any) -> None:
+        """Pages one by one are written with the bytes that they hold."""
+        self._add(seconds, Kind.TOUCH, space, pages, 1, 0)
+
     def fill(self, seconds: Any, space: int, page: int, contents: Ints) -> None:
         """The pages from `page` on get these contents."""
         self.write(seconds, space, page + np.arange(len(contents)), contents)
@@ -126,10 +141,18 @@ class Story:
         n = self.rng.poisson(max(0.0, end - start) / every)
         return np.sort(self.rng.uniform(start, end, n))
 
-    def end(self, seconds: float, label: str, notes: str, parameters: Any = None) -> Trace:
-        """The trace of what was told, up to `seconds`."""
+    def end(
+        self,
+        seconds: float,
+        label: str,
+        notes: str,
+        parameters: Any = None,
+        bytes_of: Callable[[int], Contents] = grouped_contents,
+    ) -> Trace:
+        """The trace of what was told, up to `seconds`; `bytes_of` says what so many contents have in common."""
         self.mark(seconds, "end")
         table = np.concatenate(self._parts)
+        self._parts = []
         table = table[np.argsort(table[:, 0], kind="stable")]
         # Which content is larger than which has nothing to do with when it was made.
         rank = np.concatenate([[0], 1 + self.rng.permutation(self._n_contents)])
@@ -148,5 +171,4 @@ class Story:
         manifest = {"format": FORMAT, "version": VERSION, "page_size": 4096, "label": label, "notes": notes}
         if parameters is not None:
             manifest["synthetic"] = asdict(parameters)
-        contents = grouped_contents(self._n_contents)
-        return Trace(manifest, tuple(self._spaces), events, contents, tuple(self._names))
+        return Trace(manifest, tuple(self._spaces), events, bytes_of(self._n_contents), tuple(self._names))

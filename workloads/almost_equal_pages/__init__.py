@@ -1,0 +1,1 @@
+"""Pages that are equal but for their last 8 bytes."""

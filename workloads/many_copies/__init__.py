@@ -1,0 +1,1 @@
+"""More copies of a content than one frame may have."""

@@ -1,0 +1,1 @@
+"""Writes of the bytes that are there already."""
