@@ -1,18 +1,32 @@
 """A command that is started for a capture, and ended with it."""
 
+import ctypes
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ksmbench.capture.procfs import tracer
 from ksmbench.capture.sources import Source, find_processes
 from ksmbench.errors import KsmbenchError, UsageError
 
 _GRACE_S = 10.0
+_TRACEME, _DETACH = 0, 17  # of ptrace
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _ask_to_be_held() -> None:
+    # Runs between fork and exec. Where it is not allowed, the command begins at once.
+    _libc.ptrace(_TRACEME, 0, None, None)
 
 
 class Started:
-    """Starts the command when called; it has the terminal, as under `time` or `perf record`."""
+    """Starts the command when called; it has the terminal, as under `time` or `perf record`.
+
+    It stands before its first instruction until `go`, as a debugger has it: what it does is recorded from there on.
+    """
 
     def __init__(self, words: Sequence[str], follow: bool, selection: str) -> None:
         if not words:
@@ -21,15 +35,34 @@ class Started:
         self._follow = follow
         self._selection = selection
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_held = False
 
     def __call__(self) -> Source:
         """Start it and return the process; raises `KsmbenchError`."""
         try:
-            self._process = subprocess.Popen(self._words)
+            self._process = subprocess.Popen(self._words, preexec_fn=_ask_to_be_held)
         except OSError as error:
             raise KsmbenchError(f"{self._words[0]} cannot be started: {error.strerror}") from None
-        [source] = find_processes([self._process.pid], follow=self._follow, selection=self._selection)
+        pid = self._process.pid
+        if tracer(pid) == os.getpid():
+            self._is_held = os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+        [source] = find_processes([pid], follow=self._follow, selection=self._selection)
         return replace(source, name=os.path.basename(self._words[0])[:15])  # the kernel names it a moment later
+
+    def go(self) -> None:
+        """Let it begin."""
+        if self._process is None or not self._is_held:
+            return
+        self._is_held = False
+        if tracer(self._process.pid) == os.getpid():
+            _libc.ptrace(_DETACH, self._process.pid, None, None)
+        else:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    def leave_to_another(self) -> None:
+        """Have it stand still without us, so that another debugger can attach before `go`."""
+        if self._process is not None and self._is_held:
+            _libc.ptrace(_DETACH, self._process.pid, None, ctypes.c_void_p(signal.SIGSTOP))
 
     def end(self) -> None:
         """Terminate it where it still runs; it gets some seconds to end in its own way. Its children are its matter."""

@@ -75,3 +75,21 @@ def shifted(mappings: list[Mapping], start: int, end: int, distance: int) -> lis
     """Return the parts of the mappings in pages [start, end), `distance` pages further."""
     parts = [replace(m, start=max(start, m.start), end=min(end, m.end)) for m in mappings]
     return [replace(m, start=m.start + distance, end=m.end + distance) for m in parts if m.start < m.end]
+
+
+def union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges [start, end) in order, those that touch as one."""
+    result: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        else:
+            result.append((start, end))
+    return result
+
+
+def within(pages: npt.NDArray[np.int64], ranges: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """Return which of the pages lie in one of the ranges, which `union` made."""
+    bounds = np.array(ranges, np.int64).reshape(-1)
+    result: npt.NDArray[np.bool_] = np.searchsorted(bounds, pages, side="right") % 2 == 1
+    return result

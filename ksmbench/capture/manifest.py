@@ -35,6 +35,7 @@ class Options:
     key: bytes = field(default=b"", repr=False)  # of fingerprints, if they are wanted
     keep_contents: bool = False
     anonymous: bool = False
+    calls: str = "auto"  # where system calls come from, see `tracing.told`
 
 
 def spaces_table(options: Options, spaces: Sequence[Watched]) -> list[Space]:
@@ -88,9 +89,10 @@ def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
     return asked
 
 
-def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
-    """Return what is recorded, what is not, and which of the kernel's interfaces told."""
-    maps = [watched.pagemap for watched in spaces]
+def tracked(spaces: Sequence[Watched], calls: dict[str, Any]) -> dict[str, Any]:
+    """Return what is recorded, what is not, and which of the kernel's interfaces told (`calls`: of system calls)."""
+    maps = [watched.pagemap for watched in spaces if watched.is_readable]
+    are_told = "applied" in calls
     has_scan = all(pagemap.has_scan for pagemap in maps)
     told = {
         "private anonymous mappings, and copied pages of private file mappings": True,
@@ -100,18 +102,21 @@ def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
         "PR_SET_MEMORY_MERGE where /proc/PID/ksm_stat tells": True,
         "exec and exit": True,
         "changes of KSM's settings": True,
+        "mmap, munmap, mremap, brk, madvise, fork, execve, exit, prctl in order, with the kernel's time": are_told,
         **_by_frames(spaces, all(pagemap.sees_numbers for pagemap in maps)),
     }
     not_tracked = [what for what, is_tracked in told.items() if not is_tracked]
     not_tracked += [
-        "what happened and was undone between two looks",
+        "what was written and undone between two looks"
+        if are_told
+        else "what happened and was undone between two looks",
         "writes of the bytes that were there into a frame that no other process had",
         "whose zero pages those found at first are, the process's or KSM's (use_zero_pages)",
         "pages of private file mappings that were not written, and what shared mappings hold",
         "NUMA nodes of frames",
     ]
     not_tracked += _about_selections(spaces)
-    not_tracked += _about_children(spaces)
+    not_tracked += _about_children(spaces, are_told)
     if not has_scan:
         not_tracked.append("huge frames (this kernel lacks PAGEMAP_SCAN)")
     if not all(pagemap.sees_frames for pagemap in maps):
@@ -120,6 +125,7 @@ def tracked(spaces: Sequence[Watched]) -> dict[str, Any]:
         "tracked": [what for what, is_tracked in told.items() if is_tracked],
         "not_tracked": not_tracked,
         "reader": "PAGEMAP_SCAN" if has_scan else "pagemap",
+        "system_calls": calls,
     }
 
 
@@ -161,9 +167,11 @@ def _by_frames(spaces: Sequence[Watched], has_numbers: bool) -> dict[str, bool]:
     return told
 
 
-def _about_children(spaces: Sequence[Watched]) -> list[str]:
+def _about_children(spaces: Sequence[Watched], are_told: bool) -> list[str]:
     if not any(watched.source.follow for watched in spaces):
         return ["children of a fork (not asked for)"]
+    if are_told:
+        return ["what a child that ended before it could be looked at wrote"]
     return [
         "children that came and ended between two looks (how many is not known), and their children",
         "children of a process that ended before they were seen",

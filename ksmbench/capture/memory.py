@@ -1,5 +1,7 @@
 """What a capture knows of one process's memory: its mappings, its pages, and what a replay of the events so far has."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,6 +10,7 @@ from ksmbench.capture.known import huge_blocks, inside, shifted, without
 from ksmbench.capture.moves import Move
 from ksmbench.capture.pagemap import HUGE_PAGES, PRESENT, Pages, join, no_pages, only
 from ksmbench.capture.procfs import Mapping
+from ksmbench.trace.schema import Mapping as MappingKind
 
 
 class Memory:
@@ -20,6 +23,7 @@ class Memory:
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
         self.mappings: list[Mapping] = []
+        self.others: list[Mapping] = []  # which no look shows: files and shared memory, where a call told of them
         self.pages = no_pages()
         self.content = np.zeros(0, np.int64)
         self.frame = np.zeros(0, np.int64)
@@ -29,6 +33,7 @@ class Memory:
     def become_copy(self, parent: "Memory") -> None:
         """Be what fork makes of the parent's, after each mapping's advice."""
         self.mappings = [m for m in parent.mappings if "dc" not in m.flags]
+        self.others = list(parent.others)
         copied = inside(parent.pages.page, [m for m in self.mappings if "wf" not in m.flags])
         self.pages = only(parent.pages, copied)
         self.content, self.frame = parent.content[copied], parent.frame[copied]
@@ -39,8 +44,19 @@ class Memory:
     def clear(self) -> None:
         """Nothing is mapped."""
         self.mappings = []
+        self.others = []
         self.keep(np.zeros(len(self.content), np.bool_))
         self.merges_any = False
+
+    def merge_any(self, on: bool) -> None:
+        """PR_SET_MEMORY_MERGE: everything that is mapped is mergeable, or nothing."""
+        self.merges_any = on
+        mergeable = frozenset({"mg"})
+        can = [m.kind != MappingKind.NEVER for m in self.mappings]
+        self.mappings = [
+            replace(m, flags=m.flags | mergeable if on and is_able else m.flags - mergeable)
+            for m, is_able in zip(self.mappings, can, strict=True)
+        ]
 
     def keep(self, which: npt.NDArray[np.bool_]) -> None:
         """All other pages are absent."""
@@ -58,7 +74,12 @@ class Memory:
     def unmap(self, start: int, end: int) -> None:
         """Nothing is mapped at [start, end)."""
         self.mappings = without(self.mappings, start, end)
+        self.others = without(self.others, start, end)
         self.drop(start, end)
+
+    def has(self, start: int, end: int) -> bool:
+        """Whether anything is mapped in [start, end)."""
+        return any(m.start < end and start < m.end for m in (*self.mappings, *self.others))
 
     def map(self, mapping: Mapping) -> None:
         """Map it in place of what is there."""
@@ -68,9 +89,8 @@ class Memory:
     def move(self, move: Move) -> None:
         """Have what is mapped at its pages at its target, in place of what is there."""
         n, distance = move.end - move.start, move.target - move.start
-        parts = shifted(self.mappings, move.start, move.end, distance)
-        left = without(without(self.mappings, move.start, move.end), move.target, move.target + n)
-        self.mappings = sorted([*left, *parts], key=lambda m: m.start)
+        self.mappings = _moved(self.mappings, move)
+        self.others = _moved(self.others, move)
         self.drop(move.target, move.target + n)
         page = self.pages.page.copy()
         moving = (page >= move.start) & (page < move.end)
@@ -95,3 +115,10 @@ class Memory:
         frame = self.frames.new(len(new)) if state == PRESENT else np.full(len(new), NO_FRAME)
         self.frame = np.concatenate([self.frame, frame])[order]
         return new
+
+
+def _moved(mappings: list[Mapping], move: Move) -> list[Mapping]:
+    n, distance = move.end - move.start, move.target - move.start
+    parts = shifted(mappings, move.start, move.end, distance)
+    left = without(without(mappings, move.start, move.end), move.target, move.target + n)
+    return sorted([*left, *parts], key=lambda m: m.start)

@@ -34,7 +34,12 @@ class Mapping:
 
     def goes_on_as(self, later: "Mapping") -> bool:
         """Whether the other may be this one, seen later: advice and protection may change, what it is does not."""
-        return self.name == later.name and self.kind == later.kind
+        return self.kind == later.kind and (self.name == later.name or (self._is_unnamed and later._is_unnamed))
+
+    @property
+    def _is_unnamed(self) -> bool:
+        # Or only called something by the process itself, which it may do at any time.
+        return self.kind == MappingKind.ANONYMOUS and (not self.name or self.name.startswith("anon:"))
 
 
 class ProcessGoneError(Exception):
@@ -87,6 +92,15 @@ def parse_smaps(text: str) -> list[Mapping]:
             result.append(mapping)
         header = rest.partition("\n")[0]
     return result
+
+
+def names_of_mappings(pid: int) -> list[tuple[int, int, str]]:
+    """Return first page, page after the last and name of what is mapped that has a name; nothing where it is gone."""
+    try:
+        headers = [_HEADER.match(line) for line in read_text(pid, "maps").splitlines()]
+    except (ProcessGoneError, KsmbenchError):
+        return []
+    return [(int(m[1], 16) // PAGE_SIZE, int(m[2], 16) // PAGE_SIZE, m[5].strip("[]")) for m in headers if m and m[5]]
 
 
 def command_line(pid: int) -> list[str]:
@@ -146,6 +160,15 @@ def thread_states(pid: int) -> list[str]:
         except ProcessGoneError:
             continue  # a thread may end at any time
     return states
+
+
+def tracer(pid: int) -> int:
+    """Return the id of the process that holds this one by ptrace; 0 where none does, -1 where it is gone."""
+    try:
+        lines = read_text(pid, "status").splitlines()
+    except (ProcessGoneError, KsmbenchError):
+        return -1
+    return next((int(line.split()[1]) for line in lines if line.startswith("TracerPid:")), 0)
 
 
 def all_pids() -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ksmbench.capture.cgroup import Group
+from ksmbench.capture.command import Started
 from ksmbench.capture.disclosure import Fingerprints, contents, neutral_name
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import Options, asked_for, consistency, document, spaces_table, tracked, why_nothing
@@ -24,6 +25,8 @@ from ksmbench.capture.recorder import Recorder
 from ksmbench.capture.requests import Requests
 from ksmbench.capture.sources import Source
 from ksmbench.capture.stopping import Stopper
+from ksmbench.capture.tracing.applying import Applied
+from ksmbench.capture.tracing.told import Told, open_feed
 from ksmbench.capture.tree import Tree
 from ksmbench.capture.watched import Shared, Watched
 from ksmbench.errors import KsmbenchError, UsageError
@@ -101,7 +104,7 @@ class Session:
         self,
         sources: Sequence[Source],
         options: Options,
-        start: Callable[[], Source] | None = None,
+        start: Started | None = None,
         group: Group | None = None,
     ) -> None:
         self._options = options
@@ -111,6 +114,7 @@ class Session:
         self._recorder = Recorder(partial(neutral_name, {}) if options.anonymous else None)
         self._fingerprints = Fingerprints(options.key) if options.key else None
         self._watched: list[Watched] = []
+        self._told = Told(None, "")
         self._tree: Tree | None = None
         self._trace_id = uuid.uuid4().hex
         self._created = datetime.now(UTC)
@@ -179,13 +183,17 @@ class Session:
                         )
                 raise
             finally:
+                self._told.close()
                 stopper.close()
                 for watched in self._watched:
                     watched.close()
 
     def _watch(self, store: ContentStore, stopper: Stopper) -> None:
-        shared = Shared(self._recorder, store, Reader(), stopper, watched=self._watched)
-        self._tree = Tree(shared)
+        may_strace = all(source.kind == "process" for source in self._sources)
+        self._told = told = Told(*open_feed(self._options.calls, may_strace=may_strace))
+        shared = Shared(self._recorder, store, Reader(), stopper, watched=self._watched, catch_up=told.catch_up)
+        self._tree = Tree(shared, told)
+        told.begin(Applied(shared, self._since_ns, self._tree.begin_told))
         if self._start is not None:
             self._sources.append(self._start())
         for space, source in enumerate(self._sources):
@@ -193,6 +201,8 @@ class Session:
                 self._watched.append(Watched(source, space, shared))
             except ProcessGoneError:
                 raise KsmbenchError(f"process {source.pid} ({source.name}) ended before it could be recorded") from None
+            told.follow(self._watched[-1])
+        told.attach(self._start)
         self._expect_zero_pages(self._settings)
 
     def _expect_zero_pages(self, settings: dict[str, int | str]) -> None:
@@ -217,6 +227,8 @@ class Session:
         began = time.monotonic()
         self._look_at_each(lambda: 0)
         self._begin = time.monotonic()
+        if self._start is not None:
+            self._start.go()
         self._reading_s = self._first_s = self._begin - began
         if not self._watched and self._group is not None:
             raise self._tree.why_denied or KsmbenchError(
@@ -225,6 +237,10 @@ class Session:
         if not any(w.alive and w.n_mappings for w in self._watched):
             raise KsmbenchError(why_nothing(self._options.selection, self._watched))
         self._n_looks = 1
+
+    def _since_ns(self, monotonic_ns: int) -> int:
+        # All of the first look has time 0.
+        return max(0, monotonic_ns - int(self._begin * 1e9)) if self._begin else 0
 
     def _clock(self) -> int:
         return max(1, int((time.monotonic() - self._begin) * 1e9))
@@ -294,7 +310,7 @@ class Session:
         options = self._options
         capture = {
             **asked_for(options, self._watched),
-            **tracked(self._watched),
+            **tracked(self._watched, self._told.facts()),
             "consistency": consistency(options.stop_s),
             "duration_ns": end_ns,
             "changes_seen_by": "64-bit hashes: the contents did not fit in memory" if store.on_disk else "bytes",

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ksmbench.capture.procfs import (
     stat_fields,
 )
 from ksmbench.capture.sources import Source, find_followed
+from ksmbench.capture.tracing.told import Told
 from ksmbench.capture.watched import Shared, Watched
 from ksmbench.errors import KsmbenchError
 
@@ -68,7 +70,8 @@ class Tree:
     `n_gone` counts those that were seen and ended before their first look, `n_denied` those that may not be read.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, told: Told) -> None:
+        self._told = told
         self.n_gone = 0
         self.n_denied = 0
         self.why_denied: KsmbenchError | None = None  # the last of them
@@ -115,11 +118,36 @@ class Tree:
         process = Watched(source, len(all_watched), self._shared, parent)
         if parent is not None:
             process.zero_pages_by_ksm = parent.zero_pages_by_ksm
+        all_watched.append(process)
+        self._told.follow(process)
         process.look(clock)
         if process.born_ns < 0:
             process.close()
+            process.alive = False
+            if all_watched[-1] is process:  # else it stays, a space without events
+                all_watched.pop()
             raise ProcessGoneError
-        all_watched.append(process)
+
+    def begin_told(self, pid: int, parent: Watched, executes: bool) -> Watched | None:
+        """Take in a child that a call tells of, also one that is gone since; None where it may not be read."""
+        all_watched = self._shared.watched
+        source = replace(parent.source, pid=pid)
+        try:
+            if executes:
+                with suppress(ProcessGoneError):
+                    source = find_followed(pid, parent.source.selection)
+            with suppress(ProcessGoneError):
+                self._known.add((pid, start_time(pid)))
+            try:
+                child = Watched(source, len(all_watched), self._shared, parent)
+            except ProcessGoneError:
+                child = Watched(source, len(all_watched), self._shared, parent, is_gone=True)
+        except KsmbenchError:
+            self.n_denied += 1
+            return None
+        child.zero_pages_by_ksm = parent.zero_pages_by_ksm
+        all_watched.append(child)
+        return child
 
 
 def _parent(pid: int) -> int:

@@ -2,14 +2,15 @@
 
 import os
 import select
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ksmbench.capture.frames import NO_FRAME, Frames
-from ksmbench.capture.known import huge_blocks, inside, pieces, places
+from ksmbench.capture.known import huge_blocks, inside, pieces, places, shifted, union, within, without
 from ksmbench.capture.memory import Memory
 from ksmbench.capture.moves import Move, find_moves
 from ksmbench.capture.pagemap import HUGE_PAGES, PRESENT, SWAPPED, ZERO, PageMap, Pages, join, no_pages, only
@@ -26,12 +27,13 @@ from ksmbench.capture.recorder import Recorder
 from ksmbench.capture.sources import Source, find_followed
 from ksmbench.capture.stopping import Stopper
 from ksmbench.trace.ranking import ContentStore
-from ksmbench.trace.schema import Advice, Kind
+from ksmbench.trace.schema import PAGE_LIMIT, Advice, Kind
 from ksmbench.trace.schema import Mapping as MappingKind
 
 _ABSENT = 0
 _NO_CONTENT = -1
 _NO_FLAGS: frozenset[str] = frozenset()
+_EXECVE_S = 0.002
 _LAYOUTS = 3  # times that a look begins anew, at most, because mappings changed
 
 
@@ -45,6 +47,7 @@ class Shared:
     stopper: Stopper
     frames: Frames = field(default_factory=Frames)
     watched: list["Watched"] = field(default_factory=list)
+    catch_up: Callable[[], None] = lambda: None  # applies the system calls up to now, where they are told
 
 
 class Watched:
@@ -55,7 +58,13 @@ class Watched:
     begins, where it executed nothing else since, as the parent's copy.
     """
 
-    def __init__(self, source: Source, space: int, shared: Shared, parent: "Watched | None" = None) -> None:
+    def __init__(
+        self, source: Source, space: int, shared: Shared, parent: "Watched | None" = None, *, is_gone: bool = False
+    ) -> None:
+        """Raises `ProcessGoneError` where there is no such process, unless it is known that it `is_gone`.
+
+        Of such a one the trace holds what its system calls tell.
+        """
         self.source = source
         self.space = space
         self.parent = parent
@@ -65,25 +74,52 @@ class Watched:
         self.n_pages_read = 0
         self._all, self._frames = shared.watched, shared.frames
         self._recorder, self._store, self._reader = shared.recorder, shared.store, shared.reader
-        self._stopper = shared.stopper
-        try:
-            self._handle = os.pidfd_open(source.pid)
-        except ProcessLookupError:
-            raise ProcessGoneError from None
-        try:
-            self._program = program_identity(source.pid)  # first: one that it executes from here on is noticed
-            self.pagemap = PageMap(source.pid)
-        except BaseException:
-            os.close(self._handle)
-            raise
+        self._stopper, self._catch_up = shared.stopper, shared.catch_up
+        self._program: tuple[str, ...] = ()
+        self._handle = -1
+        self._pagemap: PageMap | None = None
+        if not is_gone:
+            self._open()
         self.memory = Memory(shared.frames)
         # Where KSM puts the zero page itself: a mergeable page of zeros that became it was not the process's act.
         self.zero_pages_by_ksm = False
+        # Pages whose mapping a call changed since the look that goes on saw them: [start, end) each.
+        self.disturbed: list[tuple[int, int]] = []
+        self._is_settled = False  # no fork since the last look, which knew what it shares
+        self._has_forked = False
+
+    def _open(self) -> None:
+        try:
+            self._handle = os.pidfd_open(self.source.pid)
+        except ProcessLookupError:
+            raise ProcessGoneError from None
+        try:
+            self._program = program_identity(self.source.pid)  # first: one that it executes from here on is noticed
+            self._pagemap = PageMap(self.source.pid)
+        except BaseException:
+            os.close(self._handle)
+            self._handle = -1
+            raise
 
     def close(self) -> None:
         """Close the descriptors."""
-        self.pagemap.close()
-        os.close(self._handle)
+        if self._pagemap is not None:
+            self._pagemap.close()
+            self._pagemap = None
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it was there when the capture turned to it."""
+        return self._handle >= 0
+
+    @property
+    def pagemap(self) -> PageMap:
+        """Its page table; only where it is readable."""
+        assert self._pagemap is not None
+        return self._pagemap
 
     @property
     def n_mappings(self) -> int:
@@ -106,7 +142,13 @@ class Watched:
         return bool(poll.poll(milliseconds))
 
     def look(self, clock: Callable[[], int]) -> None:
-        """Record what changed since the last look, as of when it began; an end of the process becomes `exit`."""
+        """Record what changed since the last look, as of when it began; an end of the process becomes `exit`.
+
+        System calls that are told are applied before and after; the changes that a look finds stand after them.
+        """
+        self._catch_up()
+        if not (self.alive and self.is_readable):
+            return
         now = clock()
         try:
             if self.ended:
@@ -117,41 +159,62 @@ class Watched:
         except ProcessGoneError:
             if not self._gone():
                 return
-            if self.born_ns >= 0 or self.parent is None:
-                self._recorder.add(max(now, self._recorder.last_time_ns), Kind.EXIT, self.space)
-            self._frames.drop(self.memory.frame)
-            self.memory.frame = np.zeros(0, np.int64)
-            self.alive = False
+            self._catch_up()
+            if self.alive:
+                self.end(max(now, self._recorder.last_time_ns))
         finally:
             self._stopper.go()
+
+    def end(self, now: int) -> None:
+        """The process ended."""
+        if self.born_ns >= 0 or self.parent is None:
+            self._recorder.add(now, Kind.EXIT, self.space)
+        self._frames.drop(self.memory.frame)
+        self.memory.frame = np.zeros(0, np.int64)
+        self.alive = False
 
     def _gone(self) -> bool:
         # Its memory goes a moment before its descriptor tells.
         return self._ends_within(1000)
 
     def _look(self, now: int) -> None:
+        self._has_forked = False
         program = program_identity(self.source.pid)
         if program != self._program:
-            self._follow_exec(now, program)
+            program = self._whole_program(program)
+            self._catch_up()
+        if program != self._program:  # and no call told of it
+            self._reopen()
+            self._begin_program(max(now, self._recorder.last_time_ns))
         if self.born_ns < 0:
             if self.parent is not None and program == self.parent._program:
-                self._begin_as_copy(now, self.parent)
+                self.begin_as_copy(max(now, self._recorder.last_time_ns), self.parent)
             self.born_ns = now
         mappings, pages = self._see()
-        if mappings != self.memory.mappings:
+        if not self.disturbed and mappings != self.memory.mappings:
             for move in find_moves(self.memory.mappings, self.memory.pages, mappings, pages, self._unchanged):
-                self._record_move(now, move)
+                self._record_move(max(now, self._recorder.last_time_ns), move)
+        content, read = self._contents(pages)
+        self._catch_up()
+        if not self.alive:
+            return
+        if self.disturbed:
+            mappings, pages, content, read = self._left_to_next_look(mappings, pages, content, read)
+        now = max(now, self._recorder.last_time_ns)
         self._record_mappings(now, mappings)
-        self._record_pages(now, pages)
+        self._record_pages(now, pages, content, read)
+        self._is_settled = not self._has_forked
 
     def _see(self) -> tuple[list[Mapping], Pages]:
         # Mappings and the pages in them belong together where none came or went in between: what mremap moved just
         # then would be nowhere. Who changes them all the time is seen as it is.
         for _ in range(_LAYOUTS):
+            self.disturbed = []
             layout = read_text(self.source.pid, "maps")
             mappings = self.source.mappings()
             pages = self._there(mappings)
-            if read_text(self.source.pid, "maps") == layout:
+            self._catch_up()
+            if not self.disturbed and read_text(self.source.pid, "maps") == layout:
                 break
         program_identity(self.source.pid)  # if it ended meanwhile, its memory was not absent but gone
         return mappings, pages
@@ -160,18 +223,64 @@ class Watched:
         there = [self.pagemap.look(m.start, m.end) for m in mappings if m.kind != MappingKind.NEVER]
         return join(there or [no_pages()])
 
-    def _begin_as_copy(self, now: int, parent: "Watched") -> None:
-        # What fork does with each mapping's advice, and with the pages below it.
+    def _left_to_next_look(
+        self,
+        mappings: list[Mapping],
+        pages: Pages,
+        content: npt.NDArray[np.int64],
+        read: npt.NDArray[np.bool_],
+    ) -> tuple[list[Mapping], Pages, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        # What was seen, but where calls came meanwhile: there it is as they made it of what was known.
+        known = self.memory
+        ranges = union(self.disturbed)
+        parts = [part for start, end in ranges for part in shifted(known.mappings, start, end, 0)]
+        for start, end in ranges:
+            mappings = without(mappings, start, end)
+        outside = ~within(pages.page, ranges)
+        here = within(known.pages.page, ranges)
+        pages = join([only(pages, outside), only(known.pages, here)])
+        content = np.concatenate([content[outside], known.content[here]])
+        read = np.concatenate([read[outside], np.ones(np.count_nonzero(here), np.bool_)])
+        order = np.argsort(pages.page)
+        return sorted([*mappings, *parts], key=lambda m: m.start), only(pages, order), content[order], read[order]
+
+    def begin_as_copy(self, now: int, parent: "Watched") -> None:
+        """What fork does with each mapping's advice, and with the pages below it."""
         self._recorder.add(now, Kind.FORK, parent.space, value=self.space)
         self.memory.become_copy(parent.memory)
+        self.born_ns = now
+        # What either wrote before the fork and since the last look is to be read.
+        self._is_settled = parent._is_settled = False
+        parent._has_forked = True
 
-    def _follow_exec(self, now: int, program: tuple[str, ...]) -> None:
+    def execute(self, now: int, name: str) -> None:
+        """The process began another program, as a call told."""
+        try:
+            if self.is_readable:
+                self._reopen()
+        except ProcessGoneError:
+            self.source = replace(self.source, name=name[:15] or self.source.name)
+        self._begin_program(now)
+        self.disturbed.append((0, PAGE_LIMIT))
+
+    def _whole_program(self, program: tuple[str, ...]) -> tuple[str, ...]:
+        # execve shows its parts one after the other.
+        while True:
+            time.sleep(_EXECVE_S)
+            now = program_identity(self.source.pid)
+            if now == program:
+                return program
+            program = now
+
+    def _reopen(self) -> None:
+        self._program = program_identity(self.source.pid)
         pagemap = PageMap(self.source.pid)  # the old one shows the page table that was there when it was opened
         self.pagemap.close()
-        self.pagemap = pagemap
-        self._program = program
+        self._pagemap = pagemap
         if self.source.follow:
             self.source = find_followed(self.source.pid, self.source.selection)
+
+    def _begin_program(self, now: int) -> None:
         if self.born_ns >= 0:
             self._recorder.add(now, Kind.EXEC, self.space)
         self.memory.clear()
@@ -191,7 +300,7 @@ class Watched:
         add = self._recorder.add
         merges_any_now = merges_any(self.source.pid)
         if merges_any_now != self.memory.merges_any:
-            self.memory.merges_any = merges_any_now
+            self.memory.merge_any(merges_any_now)
             add(now, Kind.PRCTL, self.space, value=int(merges_any_now))
         if new == self.memory.mappings:
             return
@@ -213,16 +322,11 @@ class Watched:
         self.memory.keep(inside(self.memory.pages.page, kept))
         self.memory.mappings = new
 
-    def _record_pages(self, now: int, pages: Pages) -> None:
+    def _record_pages(
+        self, now: int, pages: Pages, content: npt.NDArray[np.int64], read: npt.NDArray[np.bool_]
+    ) -> None:
         place, found = places(self.memory.pages.page, pages.page)
-        if len(self.memory.pages.page):
-            content = np.where(found, self.memory.content[place], _NO_CONTENT)
-            before = np.where(found, self.memory.pages.state[place], _ABSENT)
-        else:
-            content = np.full(len(pages.page), _NO_CONTENT)
-            before = np.zeros(len(pages.page), np.uint8)
-        was = content.copy()
-        read = self._read(pages, content, self._settled(pages, place, found, content))
+        was, before = self._before(place, found)
         if not read.all():
             # It went away between the look at the page table and the reading, perhaps to another place: what was
             # known of it stays so until the next look.
@@ -230,6 +334,7 @@ class Watched:
             pages.state[lost] = before[lost]
             pages.huge[lost] = self.memory.pages.huge[place[lost]]
             pages.pfn[lost] = self.memory.pages.pfn[place[lost]]
+            content[lost] = was[lost]
             known_or_read = read | (before != _ABSENT)
             pages = only(pages, known_or_read)
             content, was, before = content[known_or_read], was[known_or_read], before[known_or_read]
@@ -274,7 +379,7 @@ class Watched:
         other[kept] = ~changed[kept] & (known != 0) & (pages.pfn[kept] != 0) & (known != pages.pfn[kept])
         asked = np.flatnonzero((changed | other) & (pages.pfn != 0))
         for twin in self._all:
-            if twin is not self and twin.alive and len(asked):
+            if twin is not self and twin.alive and twin.is_readable and len(asked):
                 same, frames = twin._mapped(pages.page[asked], pages.pfn[asked], content[asked])
                 same[same] = ~self.pagemap.merged(pages.pfn[asked[same]])  # KSM's are not what the process did
                 rows = asked[same]
@@ -326,6 +431,15 @@ class Watched:
         self._recorder.add_pages(now, Kind.HUGE, self.space, (fresh[:, None] + np.arange(HUGE_PAGES)).reshape(-1))
         self.memory.huge = huge
 
+    def _before(
+        self, place: npt.NDArray[np.int64], found: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        # The content and the state that pages had, those that were found at these places.
+        if not len(self.memory.pages.page):
+            return np.full(len(found), _NO_CONTENT), np.zeros(len(found), np.uint8)
+        was = np.where(found, self.memory.content[place], _NO_CONTENT)
+        return was, np.where(found, self.memory.pages.state[place], _ABSENT)
+
     def _settled(
         self,
         pages: Pages,
@@ -339,11 +453,17 @@ class Watched:
         at = place[rows]
         rows = rows[(self.memory.pages.pfn[at] == pages.pfn[rows]) & self._frames.shared(self.memory.frame[at])]
         for twin in self._all:
-            if twin is not self and twin.alive and len(rows):
+            if twin is not self and twin.alive and twin._is_settled and len(rows):
                 same, _ = twin._mapped(pages.page[rows], pages.pfn[rows], content[rows])
                 settled[rows[same]] = True
                 rows = rows[~same]
         return settled
+
+    def _contents(self, pages: Pages) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        # The number of the content of each page, and whether it was there to be read.
+        place, found = places(self.memory.pages.page, pages.page)
+        content, _ = self._before(place, found)
+        return content, self._read(pages, content, self._settled(pages, place, found, content))
 
     def _read(
         self, pages: Pages, content: npt.NDArray[np.int64], settled: npt.NDArray[np.bool_]

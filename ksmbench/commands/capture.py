@@ -113,6 +113,13 @@ class _WithCommand(click.Command):
     help="Milliseconds for which a process may be stopped at each look.",
 )
 @click.option(
+    "--calls",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "tracefs", "strace", "none"]),
+    help="Who tells the system calls: the kernel's tracepoints, strace, or nobody; auto: the first that can.",
+)
+@click.option(
     "--key",
     metavar="FILE|HEX",
     help="Add fingerprints: hashes under this key, by which traces of one key can be combined.",
@@ -138,6 +145,7 @@ def capture(
     interval: float,
     duration: float | None,
     stop_ms: float,
+    calls: str,
     key: str | None,
     keep_contents: bool,
     anonymize: bool,
@@ -194,6 +202,7 @@ def capture(
         recipe=recipe,
         command=["ksmbench", *sys.argv[1:]],
         selection=selection,
+        calls=calls,
         follow=follow,
         cgroup="" if group is None else str(group.folder),
         key=b"" if key is None else read_key(key),

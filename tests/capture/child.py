@@ -93,6 +93,9 @@ class Child:
         self.end()
 
 
+CALLS = "auto"  # who tells system calls, see `ksmbench.capture.tracing.told`
+
+
 class Recording:
     """A capture of children in a thread; `looks(n)` waits for n further looks."""
 
@@ -112,7 +115,7 @@ class Recording:
         self._looked = threading.Semaphore(0)
         self._gate = threading.Lock()
         self._at_gate = threading.Event()
-        options = Options(path, 0.02, None, stop_s, selection=selection, **more)
+        options = Options(path, 0.02, None, stop_s, selection=selection, calls=CALLS, **more)
         sources = find_processes([child.pid for child in children], follow=follow, selection=selection)
         self._session = Session(sources, options)
         self._thread = threading.Thread(target=self._run)

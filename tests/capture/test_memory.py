@@ -246,6 +246,7 @@ def test_a_zero_page_that_ksm_put_there_is_no_event(tmp_path: Path, monkeypatch:
     found: dict[str, int | str] = {"run": 1, "use_zero_pages": 1}
     monkeypatch.setattr("ksmbench.capture.session.ksm_settings", lambda: dict(found))
     monkeypatch.setattr("ksmbench.capture.host.ksm_settings", lambda: dict(found))
+    monkeypatch.setattr("tests.capture.child.CALLS", "none")  # which would tell that it was not KSM
     with ksm_lock(), Child() as child:
         child.do("region.madvise(mmap.MADV_MERGEABLE, 0, 4 * PAGE); put(1, b''); put(9, b'')")
         recording = Recording([child], tmp_path / "t")

@@ -1,7 +1,7 @@
 """System calls of processes, in the order in which they were made, as events: who maps, forks, executes, ends.
 
 It follows threads and vfork, which have the memory of another, and remembers what is mapped as what, since a mapping
-that grows (brk, mremap) has the kind and the advice of what it grows from.
+that mremap grows has the kind and the advice of what it grows from.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ksmbench.reshape.rows import Rows
+from ksmbench.syscalls.sink import PAGE_BYTES
 from ksmbench.trace.columns import Events, Space
 from ksmbench.trace.schema import Kind, Mapping
 
@@ -110,19 +111,19 @@ class Calls:
         if n > 0 and memory.cut_out(page, page + n):
             self.rows.add(time, Kind.UNMAP, memory.space, page, n)
 
-    def brk(self, time: int, tid: int, end: int, page_size: int) -> None:
-        """The heap ends at the address `end` now; the first call tells where it is."""
+    def brk(self, time: int, tid: int, end: int) -> None:
+        """The heap ends at the address `end` now; the first call tells where it is. What it grows by has no advice."""
         memory = self._of(tid)
-        before, now = -(-memory.heap_end // page_size), -(-end // page_size)
+        before, now = -(-memory.heap_end // PAGE_BYTES), -(-end // PAGE_BYTES)
         if memory.heap_end and now > before:
-            self._grow(time, tid, before, now, memory.at(before - 1), _HEAP)
+            self.map(time, tid, before, now - before, Mapping.ANONYMOUS, _HEAP)
         elif memory.heap_end and now < before:
             self.unmap(time, tid, now, before - now)
         memory.heap_end = end
 
-    def _grow(self, time: int, tid: int, page: int, end: int, area: _Area | None, name: str = "") -> None:
+    def _grow(self, time: int, tid: int, page: int, end: int, area: _Area | None) -> None:
         kind = Mapping(area.kind) if area else Mapping.ANONYMOUS
-        self.map(time, tid, page, end - page, kind, area.name if area else name)
+        self.map(time, tid, page, end - page, kind, area.name if area else "")
         for advice in sorted(area.advice) if area else ():
             self.madvise(time, tid, page, end - page, advice)
 
