@@ -36,6 +36,8 @@ class Options:
     keep_contents: bool = False
     anonymous: bool = False
     calls: str = "auto"  # where system calls come from, see `tracing.told`
+    max_cpu_share: float | None = None  # of one CPU, from the first look on
+    max_spool_bytes: int | None = None  # of contents on disk
 
 
 def spaces_table(options: Options, spaces: Sequence[Watched]) -> list[Space]:
@@ -85,6 +87,10 @@ def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
         asked["fingerprints"] = FINGERPRINTS
     asked["contents_kept"] = options.keep_contents
     asked["names"] = "replaced" if options.anonymous else "as they are"
+    if options.max_cpu_share is not None:
+        asked["max_cpu_share"] = options.max_cpu_share
+    if options.max_spool_bytes is not None:
+        asked["max_spool_bytes"] = options.max_spool_bytes
     asked["interval_ns"] = round(options.interval_s * 1e9)
     return asked
 

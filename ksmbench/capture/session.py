@@ -13,11 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from ksmbench.capture.cautions import about_interval, about_shared
 from ksmbench.capture.cgroup import Group
 from ksmbench.capture.command import Started
 from ksmbench.capture.disclosure import Fingerprints, contents, neutral_name
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
-from ksmbench.capture.manifest import Options, asked_for, consistency, document, spaces_table, tracked, why_nothing
+from ksmbench.capture.manifest import (
+    Options,
+    asked_for,
+    consistency,
+    document,
+    shared_guests,
+    spaces_table,
+    tracked,
+    why_nothing,
+)
 from ksmbench.capture.pace import Pace
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError
 from ksmbench.capture.reading import Reader, differing
@@ -36,6 +46,7 @@ from ksmbench.trace.store import write_trace
 
 _CHECKPOINT_S = 10.0
 _CHECKPOINT_SHARE = 0.05  # of the time, at most
+_LEAST_MEMORY = 256 << 20  # bytes, for contents
 
 
 @dataclass
@@ -123,9 +134,10 @@ class Session:
         self._begin = 0.0
         self._n_looks = 0
         self._n_marks = 0
-        self._pace = Pace(options.interval_s)
+        self._pace = Pace(options.interval_s, options.max_cpu_share)
         self._reading_s = 0.0
         self._cpu_begin = time.process_time()
+        self._looking_cpu_begin = self._cpu_begin
         self._checkpoint_s = 0.0
         self._n_checkpoints = 0
         self._is_published = False  # from then on the trace at the output is this capture's
@@ -134,6 +146,7 @@ class Session:
         self._cpu_s = 0.0
         self._n_contents = 0
         self._requests = Requests()
+        self._show_warning: Callable[[str], None] = lambda _: None
 
     def interrupt(self) -> None:
         """End the capture in order, soon; may be called from a signal handler or another thread."""
@@ -151,7 +164,7 @@ class Session:
         elapsed = max(1e-9, self._published - self._wall_begin)
         return Recorded(
             len(self._watched),
-            sum(w.n_pages for w in self._watched),
+            self._n_pages(),
             self._n_contents,
             self._recorder.n_events,
             sum(file.stat().st_size for file in self._options.output.iterdir()),
@@ -160,14 +173,19 @@ class Session:
             self._checkpoint_s / elapsed,
         )
 
-    def run(self, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+    def run(
+        self, progress: Callable[[Progress], None] | None = None, warn: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
         """Record until the end and publish the trace; returns the manifest's `capture`.
+
+        `warn` is called with a sentence for what a user should know while there is time to begin anew.
 
         Raises `KsmbenchError` where nothing could be recorded. What was recorded before a failure is published.
         """
         check_output(self._options.output, self._options.force)
-        memory = max(256 << 20, available_bytes() // 4)
-        with ContentStore(PAGE_SIZE, memory_bytes=memory) as store:
+        self._show_warning = warn or self._show_warning
+        memory = max(_LEAST_MEMORY, available_bytes() // 4)
+        with ContentStore(PAGE_SIZE, memory_bytes=memory, max_file_bytes=self._options.max_spool_bytes) as store:
             stopper = Stopper(self._options.stop_s)
             try:
                 _compile()
@@ -229,6 +247,7 @@ class Session:
         self._begin = time.monotonic()
         if self._start is not None:
             self._start.go()
+        self._looking_cpu_begin = time.process_time()
         self._reading_s = self._first_s = self._begin - began
         if not self._watched and self._group is not None:
             raise self._tree.why_denied or KsmbenchError(
@@ -237,6 +256,15 @@ class Session:
         if not any(w.alive and w.n_mappings for w in self._watched):
             raise KsmbenchError(why_nothing(self._options.selection, self._watched))
         self._n_looks = 1
+        self._warn(about_interval(self._n_pages(), self._options.interval_s, self._settings))
+        self._warn(about_shared(shared_guests(self._watched)))
+
+    def _warn(self, text: str) -> None:
+        if text:
+            self._show_warning(text)
+
+    def _n_pages(self) -> int:
+        return sum(w.n_pages for w in self._watched)
 
     def _since_ns(self, monotonic_ns: int) -> int:
         # All of the first look has time 0.
@@ -252,6 +280,8 @@ class Session:
             if time.monotonic() - self._begin >= next_checkpoint:
                 spent = self._checkpoint(store, stopper)
                 next_checkpoint = time.monotonic() - self._begin + max(_CHECKPOINT_S, spent / _CHECKPOINT_SHARE)
+            if store.is_full:
+                return "the contents reached --max-spool in the last look, of which a part is missing"
             if self._requests.ending:
                 return "interrupted"
             if not any(watched.alive for watched in self._watched) and not (self._group and self._group.exists):
@@ -271,13 +301,17 @@ class Session:
                 speed = sum(w.n_pages_read for w in self._watched) / max(1e-9, self._reading_s)
                 progress(Progress(elapsed, alive, self._recorder.n_events, len(store), speed))
 
+    def _looking_cpu_s(self) -> float:
+        return time.process_time() - self._looking_cpu_begin
+
     def _wait_for_look(self, elapsed: float) -> bool:
         # Returns whether it is one that somebody asked for; those do not move the others.
-        due = self._pace.due(elapsed)
+        cpu = self._looking_cpu_s()
+        due = self._pace.due(elapsed, cpu)
         wanted = due if self._options.duration_s is None else min(due, self._options.duration_s)
         self._requests.wait(wanted - elapsed)
         if time.monotonic() - self._begin >= wanted:
-            self._pace.looks_at(due)
+            self._pace.looks_at(due, elapsed, cpu)
         return self._requests.take_looks()
 
     def _record_settings(self) -> None:
@@ -351,6 +385,9 @@ class Session:
             "cpu_s": round(time.process_time() - self._cpu_begin, 3),
             "pages_swapped_unseen": sum(w.swapped_unseen for w in self._watched),
         }
+        if self._options.max_cpu_share is not None:
+            counts["looks_left_out_for_max_cpu"] = self._pace.n_saved
+            counts["cpu_share_since_first_look"] = round(self._looking_cpu_s() / max(1e-9, self._clock() / 1e9), 4)
         if self._options.stop_s > 0:
             counts["stops"] = stopper.n_stops
             counts["stops_cut_short"] = stopper.n_overrun

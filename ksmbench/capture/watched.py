@@ -29,6 +29,7 @@ from ksmbench.capture.stopping import Stopper
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import PAGE_LIMIT, Advice, Kind
 from ksmbench.trace.schema import Mapping as MappingKind
+from ksmbench.trace.spool import SpoolFullError
 
 _ABSENT = 0
 _NO_CONTENT = -1
@@ -481,5 +482,9 @@ class Watched:
             there[piece[~read]] = False
             fresh = differing(data, self._store, content[piece]) & read
             if fresh.any():
-                content[piece[fresh]] = self._store.add(data[fresh])
+                try:
+                    content[piece[fresh]] = self._store.add(data[fresh])
+                except SpoolFullError:  # ends the capture after this look
+                    there[piece[fresh]] = there[frames[start + PIECE_PAGES :]] = False
+                    break
         return there

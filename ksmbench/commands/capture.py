@@ -57,6 +57,19 @@ class _Seconds(click.FloatRange):
         return seconds
 
 
+def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    # 10 or 10%, as a share.
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError:
+        share = math.nan
+    if not 0 < share < math.inf:
+        raise click.BadParameter(f"{value} is no percentage above 0", ctx, param)
+    return share
+
+
 def _pids(given: tuple[int, ...], words: tuple[str, ...]) -> list[int]:
     for word in words:
         if not word.isdecimal():
@@ -105,6 +118,13 @@ class _WithCommand(click.Command):
     "still runs is terminated.",
 )
 @click.option(
+    "--max-cpu",
+    callback=_share,
+    metavar="PERCENT",
+    help="Leave looks out so that the capture takes at most so much of one CPU; the first look is not counted.",
+)
+@click.option("--max-spool", metavar="SIZE", help="End in order before contents take more disk than this, as 20G.")
+@click.option(
     "--stop",
     "stop_ms",
     default=0.0,
@@ -144,6 +164,8 @@ def capture(
     selection: str,
     interval: float,
     duration: float | None,
+    max_cpu: float | None,
+    max_spool: str | None,
     stop_ms: float,
     calls: str,
     key: str | None,
@@ -183,6 +205,7 @@ def capture(
     from ksmbench.capture.manifest import Options
     from ksmbench.capture.session import Session, check_output
     from ksmbench.capture.sources import find_guests, find_processes
+    from ksmbench.commands.options import parse_size
 
     check_output(output, force)
     started = None if words is None else Started(words, follow, selection)
@@ -208,6 +231,8 @@ def capture(
         key=b"" if key is None else read_key(key),
         keep_contents=keep_contents,
         anonymous=anonymize,
+        max_cpu_share=max_cpu,
+        max_spool_bytes=None if max_spool is None else parse_size(max_spool),
     )
     if keep_contents:
         keep_from_others()
@@ -225,7 +250,7 @@ def capture(
         signal.signal(signal.SIGHUP, end)
     show = _progress(duration)
     try:
-        facts = session.run(show)
+        facts = session.run(show, lambda text: click.echo(f"warning: {text}", err=True))
     finally:
         if started is not None:
             started.end()
@@ -234,6 +259,12 @@ def capture(
     end_ns, reason = facts["end"]["time_ns"], facts["end"]["reason"]
     n = len(facts["sources"])
     click.echo(f"{output}: {end_ns / 1e9:.1f} s of {n} recorded in {facts['looks']} looks; ended: {reason}")
-    if facts["looks_left_out"]:
-        click.echo(f"{facts['looks_left_out']} looks were left out, since those before took longer than --interval")
+    saved = facts.get("looks_left_out_for_max_cpu", 0)
+    if saved:
+        share = 100 * facts["cpu_share_since_first_look"]
+        apart = end_ns / 1e9 / max(1, facts["looks"] - 1)
+        click.echo(f"{saved} looks were left out for --max-cpu: one in {apart:.1f} s, {share:.1f} % of one CPU")
+    if facts["looks_left_out"] > saved:
+        late = facts["looks_left_out"] - saved
+        click.echo(f"{late} looks were left out, since those before took longer than --interval")
     click.echo(_table(session.recorded()))

@@ -17,7 +17,7 @@ from ksmbench.engine.jit import Integer, kernel
 from ksmbench.trace.byteorder import merge_orders, sort_pages
 from ksmbench.trace.checksum import as_words, xxh64
 from ksmbench.trace.columns import Contents
-from ksmbench.trace.spool import Spool
+from ksmbench.trace.spool import Spool, SpoolFullError
 
 _EMPTY = -1
 _PIECE_PAGES = 1 << 14  # pages of one kernel call, so that what it copies is still cached
@@ -101,12 +101,20 @@ class ContentStore:
     40 bytes of memory per content stay. Not safe for use by two threads at once.
     """
 
-    def __init__(self, page_size: int = 4096, *, memory_bytes: int = 1 << 30, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        page_size: int = 4096,
+        *,
+        memory_bytes: int = 1 << 30,
+        folder: Path | None = None,
+        max_file_bytes: int | None = None,
+    ) -> None:
         if page_size < 512 or page_size & (page_size - 1):
             raise ValueError(f"page_size is {page_size}; it must be a power of two of at least 512")
         self.page_size = page_size
         self._n_words = page_size // 8
-        self._spool = Spool(page_size, memory_bytes, folder)
+        self._spool = Spool(page_size, memory_bytes, folder, max_file_bytes)
+        self.is_full = False  # something could not be added for `max_file_bytes`
         self._digests = np.zeros(_FIRST_SLOTS, np.uint64)
         self._slots = np.full(_FIRST_SLOTS, _EMPTY, np.int64)
         zero = np.zeros((1, page_size), np.uint8)
@@ -132,7 +140,8 @@ class ContentStore:
     def add(self, pages: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """Return the provisional id of each page of uint8 [n, page_size]: equal ids exactly for equal bytes.
 
-        Raises `KsmbenchError` where the spool's disk is full; the store cannot be used after that.
+        Raises `KsmbenchError` where the spool's disk is full; the store cannot be used after that. Raises
+        `SpoolFullError` before it may have more than `max_file_bytes` in its file; the store stays as it is then.
         """
         if pages.ndim != 2 or pages.shape[1] != self.page_size or pages.dtype != np.uint8:
             raise ValueError(f"pages are {pages.dtype} {pages.shape}; they must be uint8 [n, {self.page_size}]")
@@ -143,6 +152,11 @@ class ContentStore:
 
     def _add(self, pages: npt.NDArray[np.uint8], ids: npt.NDArray[np.int64]) -> None:
         stored = len(self)
+        try:
+            self._spool.check_room(len(pages))
+        except SpoolFullError:
+            self.is_full = True
+            raise
         self._reserve(stored + len(pages))
         fresh = np.empty(len(pages), np.int64)
         words = as_words(pages)

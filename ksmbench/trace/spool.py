@@ -50,18 +50,26 @@ def open_nameless(folder: Path | None = None) -> int:
         ) from None
 
 
+class SpoolFullError(KsmbenchError):
+    """The contents would take more disk than they may."""
+
+
 class Spool:
     """An append-only array of pages; `words` shows all of it as flat read-only uint64.
 
-    `words` must be fetched again after each `append`. Not safe for use by two threads at once.
+    `words` must be fetched again after each `append`. The file never holds more than `max_file_bytes`, where that is
+    given. Not safe for use by two threads at once.
     """
 
-    def __init__(self, page_size: int, memory_bytes: int, folder: Path | None = None) -> None:
+    def __init__(
+        self, page_size: int, memory_bytes: int, folder: Path | None = None, max_file_bytes: int | None = None
+    ) -> None:
         self.page_size = page_size
         self.n_pages = 0
         self.descriptor = -1  # of the file, once there is one
         self._memory_bytes = max(memory_bytes, page_size) // page_size * page_size
         self._folder = folder
+        self._max_file_bytes = max_file_bytes
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         # Addresses only: memory follows what is written.
         self._map: mmap.mmap | None = mmap.mmap(-1, self._memory_bytes, flags=flags)
@@ -79,6 +87,12 @@ class Spool:
         words = np.frombuffer(self._map, np.uint64, self.n_pages * self.page_size // 8)
         words.setflags(write=False)
         return words
+
+    def check_room(self, n_pages: int) -> None:
+        """Raise `SpoolFullError` where that many further pages are more than the file may hold."""
+        wanted = (self.n_pages + n_pages) * self.page_size
+        if self._max_file_bytes is not None and wanted > max(self._memory_bytes, self._max_file_bytes):
+            raise SpoolFullError("the distinct contents are more than the spool may hold")
 
     def append(self, pages: npt.NDArray[np.uint8]) -> None:
         """Add uint8 [n, page_size]; raises `KsmbenchError` where the disk is full."""

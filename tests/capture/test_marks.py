@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ksmbench.capture.pace import Pace
 from ksmbench.capture.requests import Requests
 from ksmbench.trace.schema import Kind
 from tests.capture.child import Child, Memory, needs_root
@@ -80,14 +79,3 @@ def test_a_signal_ends_the_waiting(signals: int) -> None:
         assert requests.take_looks()
     finally:
         signal.signal(signal.SIGUSR1, before)
-
-
-def test_a_late_look_leaves_its_successors_where_they_were() -> None:
-    pace = Pace(2.0)
-    assert pace.due(0.1) == 2.0
-    pace.looks_at(2.0)
-    assert pace.due(2.5) == 4.0
-    assert pace.due(9.1) == 8.0  # at once
-    pace.looks_at(8.0)
-    assert pace.n_left_out == 2
-    assert pace.due(9.2) == 10.0
