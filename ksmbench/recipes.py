@@ -115,8 +115,8 @@ def _lacking(need: str) -> str | None:
         there = shutil.which("qemu-system-x86_64") is not None or installs
         return None if there else "QEMU: apt-get install --no-install-recommends qemu-system-x86 qemu-utils seabios"
     if need == "cgroup":
-        there = Path("/sys/fs/cgroup/cgroup.procs").exists()
-        return None if there else "cgroups of version 2: mount -t cgroup2 none /sys/fs/cgroup"
+        there = " cgroup" in Path("/proc/mounts").read_text()
+        return None if there else "control groups: mount -t cgroup2 none /sys/fs/cgroup"
     return None if shutil.which(need) else f"{need}: apt-get install {need}"
 
 

@@ -15,7 +15,10 @@ from workloads.debian_guests.image import Image, run
 class Guest:
     """One QEMU guest; its second serial port takes one shell line at a time and answers with the exit status."""
 
-    def __init__(self, image: Image, folder: Path, name: str, mebibytes: int, mergeable: bool) -> None:
+    def __init__(
+        self, image: Image, folder: Path, name: str, mebibytes: int, mergeable: bool, devices: Sequence[str] = ()
+    ) -> None:
+        """`devices` are further words for QEMU."""
         self.name = name
         self._control = folder / f"{name}.sock"
         self._console = folder / f"{name}.console"
@@ -32,6 +35,7 @@ class Guest:
             *("-append", f"console=ttyS0 quiet guest={name}"),
             *("-drive", f"file={self._overlay},if=virtio,format=qcow2,cache=unsafe"),
             *("-serial", f"file:{self._console}", "-serial", f"unix:{self._control},server=on,wait=on"),
+            *devices,
         ]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # QEMU starts the guest once somebody listens: its sign cannot be missed.

@@ -22,13 +22,13 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def send(path: str, goes_on: Callable[[], bool]) -> int:
-    """Send requests until `goes_on` says no; returns how many were answered."""
+def send(path: str, goes_on: Callable[[], bool], *, items: int = ITEMS, rate: float = REQUESTS_PER_S) -> int:
+    """Send `rate` requests a second until `goes_on` says no; returns how many were answered."""
     choice = random.Random(18)
     answered = 0
     due = time.monotonic()
     while goes_on():
-        name = f"item-{int(ITEMS * choice.random() ** 4):05d}"  # half of them for a sixteenth of the items
+        name = f"item-{int(items * choice.random() ** 4):05d}"  # half of them for a sixteenth of the items
         connection = _Connection(path)
         try:
             connection.request("GET", f"/items/{name}")
@@ -37,6 +37,6 @@ def send(path: str, goes_on: Callable[[], bool]) -> int:
             pass  # the server is ending
         finally:
             connection.close()
-        due = max(due + 1 / REQUESTS_PER_S, time.monotonic() - 1)  # a server that was slow is not flooded
+        due = max(due + 1 / rate, time.monotonic() - 1)  # a server that was slow is not flooded
         time.sleep(max(0.0, due - time.monotonic()))
     return answered

@@ -10,21 +10,16 @@ own memory. A worker ends after some hundred requests and is replaced by a fork 
 import gc
 import json
 import mmap
-import os
 import random
-import select
-import signal
 import socket
 import struct
 import sys
-import time
-import traceback
 from collections import OrderedDict
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from workloads.mergeable import advise_all
+from workloads.preforking import Controller, each
 
 WORKERS = 12
 ITEMS = 24_000
@@ -95,91 +90,41 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _work(catalogue: Catalogue, listening: socket.socket, news: mmap.mmap, number: int) -> None:
-    # A worker's life. `news` is shared: the controller writes the latest epoch into it.
-    _Handler.catalogue, _Handler.cache = catalogue, OrderedDict()
-    left = _MAX_REQUESTS * (7 + number) // 7
-    while left:
-        if select.select([listening], [], [], 0.5)[0]:
-            try:
-                connection, _ = listening.accept()
-            except BlockingIOError:
-                continue  # another worker was faster
-            connection.setblocking(True)
-            with connection, suppress(ConnectionError):  # a client that went
-                _Handler(connection, "unix", None)  # type: ignore[arg-type]
-            left -= 1
-        epoch = int.from_bytes(news[:8], "little")
-        while catalogue.epoch < epoch:
-            catalogue.reprice(catalogue.epoch + 1)
-            advise_all()  # what the interpreter has mapped since
+class Shop:
+    """The service. `_news` is shared: the controller writes the latest epoch into it."""
 
-
-class Controller:
-    """Keeps `WORKERS` workers running and announces new prices."""
-
-    def __init__(self, path: str) -> None:
+    def __init__(self) -> None:
         self._catalogue = Catalogue()
         self._news = mmap.mmap(-1, mmap.PAGESIZE)
         gc.collect()
         gc.freeze()  # as pre-forking servers do, so that a collection does not write to every object
         advise_all()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(path)
-        self._socket.listen(256)
-        self._socket.setblocking(False)
-        self._workers: dict[int, int] = {}  # process id to number
-        self._ends = False
+        self.beat = each(_REPRICE_S, self._announce)
 
-    def _fork(self, number: int) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a child must not get the controller's handler
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-                _work(self._catalogue, self._socket, self._news, number)
-                status = 0
-            except Exception:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        self._workers[pid] = number
+    def _announce(self) -> None:
+        self._catalogue.reprice(self._catalogue.epoch + 1)
+        self._news[:8] = self._catalogue.epoch.to_bytes(8, "little")
 
-    def end(self, *_: object) -> None:
-        """End soon; a signal's handler."""
-        self._ends = True
+    def enter(self, number: int) -> int:
+        """Begin as a worker."""
+        _Handler.catalogue, _Handler.cache = self._catalogue, OrderedDict()
+        return _MAX_REQUESTS * (7 + number) // 7
 
-    def run(self) -> None:
-        """Run until told to end, then end the workers."""
-        for number in range(WORKERS):
-            self._fork(number)
-        due = time.monotonic() + _REPRICE_S
-        while not self._ends:
-            time.sleep(0.1)
-            while self._workers:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    break
-                self._fork(self._workers.pop(pid))
-            if time.monotonic() >= due:
-                due += _REPRICE_S
-                self._catalogue.reprice(self._catalogue.epoch + 1)
-                self._news[:8] = self._catalogue.epoch.to_bytes(8, "little")
-        for pid in self._workers:
-            os.kill(pid, signal.SIGTERM)
-        for pid in self._workers:
-            os.waitpid(pid, 0)
+    def answer(self, connection: socket.socket) -> None:
+        """Answer one request in HTTP."""
+        _Handler(connection, "unix", None)  # type: ignore[arg-type]
+
+    def between(self) -> None:
+        """Compute the prices that were announced."""
+        epoch = int.from_bytes(self._news[:8], "little")
+        while self._catalogue.epoch < epoch:
+            self._catalogue.reprice(self._catalogue.epoch + 1)
+            advise_all()  # what the interpreter has mapped since
 
 
 def main() -> None:
     """Serve at the socket named on the command line, until SIGTERM."""
-    controller = Controller(sys.argv[1])
-    signal.signal(signal.SIGTERM, controller.end)
-    signal.signal(signal.SIGINT, controller.end)
-    controller.run()
+    Controller(Shop(), WORKERS, sys.argv[1]).run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A database and its clients in a control group."""

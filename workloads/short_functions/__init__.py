@@ -1,0 +1,1 @@
+"""A crowd of short-lived functions, each a process of its own."""
