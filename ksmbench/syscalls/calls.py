@@ -16,6 +16,7 @@ from ksmbench.trace.schema import Kind, Mapping
 
 _HEAP = "[heap]"
 _KEPT_ADVICE = (10, 12, 14, 15, 18)  # with what they undo
+_DONTNEED, _DONTNEED_LOCKED = 4, 24  # the latter drops locked pages too
 _UNDOES = {11: (10,), 13: (12,), 14: (15,), 15: (14,), 19: (18,)}
 
 
@@ -147,6 +148,7 @@ class Calls:
     def madvise(self, time: int, tid: int, page: int, n: int, advice: int) -> None:
         """Advice, by its number."""
         memory = self._of(tid)
+        advice = _DONTNEED if advice == _DONTNEED_LOCKED else advice
         self.rows.add(time, Kind.MADVISE, memory.space, page, n, advice)
         if advice in _KEPT_ADVICE or advice in _UNDOES:
             for area in memory.cut_out(page, page + n):

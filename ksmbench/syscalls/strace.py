@@ -142,7 +142,10 @@ class StraceLog:
         elif "MAP_ANONYMOUS" in flags:
             kind = Mapping.ANONYMOUS
         page, n = _pages(result, found[2])
-        self._sink.map(time, tid, page, n, kind, name, fills="MAP_POPULATE" in flags)
+        fills, writable = "MAP_POPULATE" in flags or "MAP_LOCKED" in flags, "PROT_WRITE" in found[3]
+        self._sink.map(time, tid, page, n, kind, name, fills=fills and writable)
+        if fills and not writable and found[3] != "PROT_NONE" and kind == Mapping.ANONYMOUS:
+            self._sink.fill(time, tid, page, n, writes=False)  # what cannot be written is only read
 
     def _madvise(self, time: int, tid: int, cells: list[str]) -> None:
         page, n = _pages(cells[0], cells[1])

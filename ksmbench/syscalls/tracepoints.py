@@ -14,9 +14,10 @@ Resolve = Callable[[int, int, int, int], tuple[int, list[tuple[int, int]]] | Non
 
 # From linux/mman.h, linux/sched.h, linux/prctl.h.
 _SHARED, _ANONYMOUS, _POPULATE, _LOCKED, _HUGETLB = 0x01, 0x20, 0x8000, 0x2000, 0x40000
+_WRITABLE = 2
 _DONTUNMAP = 4
 _POPULATE_READ, _POPULATE_WRITE = 22, 23
-_CLONE_VM, _CLONE_VFORK, _CLONE_THREAD = 0x100, 0x4000, 0x10000
+_CLONE_VM, _CLONE_THREAD = 0x100, 0x10000
 _MERGE_ANY = 67
 _ERRORS = 4095  # results from -4095 to -1 are errors
 _WORD = 1 << 64
@@ -32,15 +33,19 @@ def _pages(address: int, length: int) -> tuple[int, int]:
 class Tracepoints:
     """Decodes events in the order of their times, and tells `sink` the calls that succeeded, as of their ends.
 
-    `n_unread` counts what could not be understood, `n_unresolved` the calls of process_madvise of which nobody said
-    whom they were about.
+    Before a call of a thread that the sink does not know, `begins` is told its number, which makes it the sink's root
+    where nothing else is given. `n_unread` counts what could not be understood, `n_unresolved` the calls of
+    process_madvise of which nobody said whom they were about, `n_guessed` the tasks of which no event told whether they
+    are threads: they count as forks.
     """
 
-    def __init__(self, sink: Sink, resolve: Resolve | None = None) -> None:
+    def __init__(self, sink: Sink, resolve: Resolve | None = None, begins: Callable[[int], None] | None = None) -> None:
         self.n_unread = 0
         self.n_unresolved = 0
+        self.n_guessed = 0
         self._sink = sink
         self._resolve = resolve
+        self._begins = begins or sink.root
         self._begun: dict[int, tuple[str, Fields]] = {}  # of each thread
         self._told_tasks = False  # then sched_process_fork tells nothing new
         self._calls: dict[str, Callable[[int, int, Fields, int], None]] = {
@@ -62,22 +67,40 @@ class Tracepoints:
 
     def _event(self, time: int, tid: int, name: str, fields: Fields) -> None:
         if name.startswith("sys_enter_"):
-            self._begun[tid] = (name.removeprefix("sys_enter_"), fields)
+            if name != "sys_enter_prctl" or _number(fields, "option") == _MERGE_ANY:
+                self._begun[tid] = (name.removeprefix("sys_enter_"), fields)
         elif name.startswith("sys_exit_"):
             self._ended(time, tid, name.removeprefix("sys_exit_"), _number(fields, "ret"))
         elif name == "task_newtask":
             self._told_tasks = True
-            flags = _number(fields, "clone_flags")
-            is_thread = bool(flags & _CLONE_THREAD)
-            self._sink.clone(time, tid, _number(fields, "pid"), shares=bool(flags & _CLONE_VM), is_thread=is_thread)
+            child, flags = _number(fields, "pid"), _number(fields, "clone_flags")
+            self._know(tid)
+            self._sink.clone(time, tid, child, shares=bool(flags & _CLONE_VM), is_thread=bool(flags & _CLONE_THREAD))
         elif name == "sched_process_fork" and not self._told_tasks:
-            self._sink.clone(time, tid, _number(fields, "child_pid"), shares=False, is_thread=False)
+            child = _number(fields, "child_pid")
+            self.n_guessed += 1
+            self._know(tid)
+            self._sink.clone(time, tid, child, shares=False, is_thread=False)
         elif name == "sched_process_exec":
-            self._begun.pop(tid, None)
-            self._sink.execve(time, tid, str(fields["filename"]).rpartition("/")[2])
+            self._executed(time, tid, fields)
         elif name == "sched_process_exit":
             self._begun.pop(tid, None)
-            self._sink.exited(time, tid)
+            if self._sink.knows(tid):
+                self._sink.exited(time, tid)
+
+    def _know(self, tid: int) -> None:
+        if not self._sink.knows(tid):
+            self._begins(tid)
+
+    def _executed(self, time: int, tid: int, fields: Fields) -> None:
+        # A thread that executes has its process's number from then on; the first thread, which had it, has ended.
+        before = _number(fields, "old_pid")
+        for thread in (tid, before):
+            self._begun.pop(thread, None)
+        if not self._sink.knows(tid) and self._sink.knows(before):
+            tid = before
+        self._know(tid)
+        self._sink.execve(time, tid, str(fields["filename"]).rpartition("/")[2])
 
     def _ended(self, time: int, tid: int, call: str, result: int) -> None:
         name, fields = self._begun.pop(tid, ("", {}))
@@ -86,6 +109,7 @@ class Tracepoints:
         if result >= _WORD >> 1:
             result -= _WORD  # printed without its sign
         if not -_ERRORS <= result < 0:
+            self._know(tid)
             self._calls[call](time, tid, fields, result % _WORD)
 
     def _mmap(self, time: int, tid: int, fields: Fields, result: int) -> None:
@@ -96,7 +120,10 @@ class Tracepoints:
         elif flags & _ANONYMOUS:
             kind = Kind.ANONYMOUS
         page, n = _pages(result, _number(fields, "len"))
-        self._sink.map(time, tid, page, n, kind, fills=bool(flags & (_POPULATE | _LOCKED)))
+        prot, fills = _number(fields, "prot"), bool(flags & (_POPULATE | _LOCKED))
+        self._sink.map(time, tid, page, n, kind, fills=fills and bool(prot & _WRITABLE))
+        if fills and prot and not prot & _WRITABLE and kind == Kind.ANONYMOUS:
+            self._sink.fill(time, tid, page, n, writes=False)  # what cannot be written is only read
 
     def _munmap(self, time: int, tid: int, fields: Fields, result: int) -> None:
         self._sink.unmap(time, tid, *_pages(_number(fields, "addr"), _number(fields, "len")))
@@ -140,8 +167,7 @@ class Tracepoints:
             result -= length
 
     def _prctl(self, time: int, tid: int, fields: Fields, result: int) -> None:
-        if _number(fields, "option") == _MERGE_ANY:
-            self._sink.merge_any(time, tid, _number(fields, "arg2"))
+        self._sink.merge_any(time, tid, _number(fields, "arg2"))
 
 
 def _number(fields: Fields, name: str) -> int:

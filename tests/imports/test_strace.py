@@ -88,8 +88,9 @@ def test_growing_and_moving(tmp_path: Path) -> None:
 100000000.000006 mmap(NULL, 8192, PROT_READ, MAP_SHARED, 3</dev/shm/x>, 0) = 0x20000
 100000000.000007 mremap(0x20000, 8192, 16384, MREMAP_MAYMOVE) = 0x40000
 100000000.000008 munmap(0x90000, 4096) = 0
-100000000.000009 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE, -1, 0) = 0x50000
-100000000.000010 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 3</x>, 0) = -1 ENOMEM (Cannot allocate memory)
+100000000.000009 mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE, -1, 0) = 0x50000
+100000000.000010 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS|MAP_LOCKED, -1, 0) = 0x60000
+100000000.000011 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 3</x>, 0) = -1 ENOMEM (Cannot allocate memory)
 """,
     )
     assert found == [
@@ -102,6 +103,8 @@ def test_growing_and_moving(tmp_path: Path) -> None:
         (Kind.MAP, 0, 66, 2, 1),
         (Kind.MAP, 0, 80, 1, 0),
         (Kind.TOUCH, 0, 80, 1, 0),
+        (Kind.MAP, 0, 96, 1, 0),
+        (Kind.READ, 0, 96, 1, 0),
     ]
 
 

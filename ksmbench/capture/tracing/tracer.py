@@ -100,7 +100,8 @@ class Tracer:
         if self._decoder is None:
             self._decoder = Tracepoints(sink, named_ranges)
         for event in self.events():
-            if sink.knows(event.tid):
+            # A thread that executes has by then the number of the process, whose first thread has ended.
+            if sink.knows(event.tid) or event.name == "sched_process_exec":
                 self._decoder.event(*event)
 
     def facts(self) -> dict[str, Any]:
