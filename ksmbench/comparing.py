@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
 BOUNDS = ("none", "oracle")
 _BOUND_SAMPLES = 4000  # where the designs are sampled by batch, which the bounds do not have
 KEYS = ("trace", "design", "settings")
+POLICY = "policy"  # among the settings of a design's text: who turns them
+FIXED_POLICY = "fixed"
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Spec:
 
     design: str
     settings: tuple[tuple[str, "Value"], ...] = ()
+    policy: str = FIXED_POLICY  # who turns the settings
 
     @property
     def settings_text(self) -> str:
-        """Such as "pages_to_scan=1000,sleep_millisecs=50"; empty for the defaults."""
-        return ",".join(f"{name}={value}" for name, value in self.settings)
+        """Such as "pages_to_scan=1000,policy=ksmtuned"; empty for the defaults."""
+        told = [*self.settings] if self.policy == FIXED_POLICY else [*self.settings, (POLICY, self.policy)]
+        return ",".join(f"{name}={value}" for name, value in told)
 
     def __str__(self) -> str:
         return ",".join(filter(None, (self.design, self.settings_text)))
@@ -58,7 +62,7 @@ class Comparison:
     paths: dict[str, str]  # of every trace
     notes: dict[str, str]  # what every trace says about itself
     designs: list[str]  # as texts that `parse_design` reads
-    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, as asked for
+    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
     provenance: list[dict[str, Any]]  # of each replay, in the order of `summary`
     output: Path | None = None
 
@@ -82,26 +86,47 @@ def _pairs(text: str, parts: list[str], design: "Design") -> list[tuple[str, str
 def parse_design(text: str) -> Spec:
     """The design and settings that `text` names; raises `UsageError` in one sentence."""
     from ksmbench import designs
+    from ksmbench.policies import begun, find_policy
 
     name, *parts = (part.strip() for part in text.split(","))
     design = designs.find(name)
     given: dict[str, int | str] = {}
+    worded = design.worded | {POLICY}
     for key, value in _pairs(text, parts, design):
         if key in given:
             raise UsageError(f"--design {text}: {key} is set twice")
         try:
-            given[key] = value if key in design.worded else int(value)
+            given[key] = value if key in worded else int(value)
         except ValueError:
             raise UsageError(f'--design {text}: {key} must be an integer, not "{value}"') from None
+    policy = find_policy(str(given.pop(POLICY, FIXED_POLICY)))
     complete = designs.complete_settings(design, given)
-    return Spec(design.name, tuple((key, complete[key]) for key in given))
+    begun(policy, design, {key: complete[key] for key in given})
+    return Spec(design.name, tuple((key, complete[key]) for key in given), policy.name)
+
+
+def with_policies(wanted: Iterable[str], policies: Iterable[str]) -> list[str]:
+    """Each design's text with each of `policies`; bounds and texts that name one themselves stay as they are."""
+    chosen = list(policies)
+    texts = [wanted] if isinstance(wanted, str) else list(wanted)
+    made = []
+    for text in texts:
+        parts = [part.strip() for part in text.split(",")]
+        own = parts[0] in BOUNDS or any(part.startswith(f"{POLICY}=") for part in parts)
+        several = (
+            [text]
+            if own or not chosen
+            else [text if name == FIXED_POLICY else f"{text},{POLICY}={name}" for name in chosen]
+        )
+        made += several
+    return list(dict.fromkeys(made))
 
 
 def _specs(wanted: Iterable[str]) -> list[Spec]:
     specs = [parse_design(text) for text in ([wanted] if isinstance(wanted, str) else wanted)]
     if not specs:
         raise UsageError("nothing to compare; name at least one design, such as ksm-6.18")
-    seen = [Spec(spec.design, tuple(sorted(spec.settings))) for spec in specs]
+    seen = [replace(spec, settings=tuple(sorted(spec.settings))) for spec in specs]
     for spec, same in zip(specs, seen, strict=True):
         if seen.count(same) > 1:
             raise UsageError(f'"{spec}" is named twice; once is enough')
@@ -207,7 +232,7 @@ def _replay_all(
             def tell(part: float) -> None:
                 parts.tell(number, part)
 
-            more: dict[str, Any] = options | dict(task.spec.settings)
+            more: dict[str, Any] = options | dict(task.spec.settings) | {POLICY: task.spec.policy}
             try:
                 result = replay(opened[task.label], task.spec.design, sample=task.sample, progress=tell, **more)
             except KsmbenchError as error:
@@ -268,6 +293,8 @@ def compare(
     until: float | None = None,
     mergeable: str = "as-is",
     ignore_tune: bool = False,
+    policy: str | Sequence[str] = (),
+    host_memory: int | None = None,
     max_memory: int | None = None,
     force: bool = False,
     jobs: int | None = None,
@@ -275,10 +302,12 @@ def compare(
 ) -> Comparison:
     """Replay every one of `traces` (a `Trace` or a path each) through every one of `designs`.
 
-    `designs` are texts such as "ksm-6.18" or "ksm-6.18,pages_to_scan=1000,sleep_millisecs=50"; the other options mean
-    what they mean to `ksmbench.replay`. With `output`, a folder of that name appears whole, with `report.html`,
-    `report.md` and `samples.parquet`; an existing one is an error unless `force` is set. `max_memory` holds for each
-    replay, and as many run at a time as `jobs` says or the machine has cores. `progress` is told the part done, 0 to 1.
+    `designs` are texts such as "ksm-6.18" or "ksm-6.18,pages_to_scan=1000,sleep_millisecs=50"; "policy=ksmtuned" in
+    one says who turns its settings, and with several in `policy` each design that says nothing is replayed with each.
+    The other options mean what they mean to `ksmbench.replay`. With `output`, a folder of that name appears whole, with
+    `report.html`, `report.md` and `samples.parquet`; an existing one is an error unless `force` is set. `max_memory`
+    holds for each replay, and as many run at a time as `jobs` says or the machine has cores. `progress` is told the
+    part done, 0 to 1.
 
     Raises `TraceError` for a broken trace and `UsageError` for what cannot be meant; the text of an error in a replay
     begins with the design and the trace.
@@ -287,10 +316,16 @@ def compare(
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs}: must be 1 or more")
-    specs = _specs(designs)
+    specs = _specs(with_policies(designs, [policy] if isinstance(policy, str) else policy))
     folder = None if output is None else check_output(output, force=force)
     opened = open_traces(traces)
-    options = {"cost": cost, "until": until, "mergeable": mergeable, "ignore_tune": ignore_tune}
+    options = {
+        "cost": cost,
+        "until": until,
+        "mergeable": mergeable,
+        "ignore_tune": ignore_tune,
+        "host_memory": host_memory,
+    }
     asked = [Task(label, spec, sample) for label in opened for spec in specs]
     bounds = [
         Task(label, Spec(name), bound_sample(trace, sample)) for label, trace in opened.items() for name in BOUNDS

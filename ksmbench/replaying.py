@@ -16,8 +16,10 @@ from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPACE_COUNTERS
 from ksmbench.engine.drive import MAX_SAMPLES, Progress, Record, Timing
 from ksmbench.engine.plan import MAX_MEMORY, Plan, make_plan
+from ksmbench.engine.turning import SHOWN_SETTINGS, Decide, Reading, Turner
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.metrics.summary import Unsampled, summarize
+from ksmbench.policies import FIXED, Policy, Seen, begun, find_policy
 from ksmbench.provenance import provenance
 from ksmbench.result import Result
 from ksmbench.trace.columns import Trace
@@ -99,9 +101,11 @@ def _timing(
     )
 
 
-def _frame(design: Design, rows: npt.NDArray[np.int64]) -> pl.DataFrame:
+def _frame(design: Design, rows: npt.NDArray[np.int64], settings: npt.NDArray[np.int64] | None = None) -> pl.DataFrame:
     kept = {*SAMPLED, *(name for name in REVIEW_COUNTERS if name in design.counters)}
     columns = {"time_ns": rows[:, 0]} | {name: rows[:, 1 + i] for i, name in enumerate(ROW_COUNTERS) if name in kept}
+    if settings is not None:
+        columns |= {name: settings[: len(rows), i] for i, name in enumerate(SHOWN_SETTINGS)}
     frame = pl.DataFrame({name: np.ascontiguousarray(column) for name, column in columns.items()})
     missing = [name for name in SAMPLED if name not in design.counters]
     return frame.with_columns(pl.lit(None, pl.Int64).alias(name) for name in missing).select(list(columns))
@@ -112,6 +116,54 @@ def _spaces_frame(design: Design, rows: npt.NDArray[np.int64]) -> pl.DataFrame:
     frame = pl.DataFrame({name: np.ascontiguousarray(rows[:, i]) for i, name in enumerate(names)})
     missing = [name for name in SPACE_COUNTERS if name not in design.space_counters]
     return frame.with_columns(pl.col("space").cast(pl.UInt32), *(pl.lit(None, pl.Int64).alias(n) for n in missing))
+
+
+def _host_memory(policy: Policy, given: int | None, trace: Trace) -> int:
+    # Bytes that the policy's host has: as given, or as the trace says of the host that it was recorded on.
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given <= 0):
+        raise UsageError(f"host_memory={given}: must be a number of bytes above 0")
+    host = trace.manifest.get("host")
+    found = given or (host.get("memory_bytes") if isinstance(host, dict) else None)
+    if isinstance(found, int) and found > 0:
+        return found
+    if policy.sees_memory:
+        raise UsageError(
+            f'policy "{policy.name}" decides by the memory of the host, which {trace.path or "the trace"} does not '
+            "tell; say it with --host-memory, as in 64G"
+        )
+    return 0
+
+
+def _turner(policy: Policy, host_memory: int, trace: Trace, start_ns: int) -> Turner | None:
+    if not policy.period_s:
+        return None
+
+    def start() -> Decide:
+        decide = policy.start()
+
+        def decided(reading: Reading) -> dict[str, int]:
+            return decide(
+                Seen(
+                    seconds=(reading.now_ns - start_ns) / 1e9,
+                    host_memory=host_memory,
+                    used=reading.frames * trace.page_size,
+                    committed=reading.pages_anon * trace.page_size,
+                    settings=reading.settings,
+                )
+            )
+
+        return decided
+
+    period_ns = round(policy.period_s * 1e9)
+    first = start_ns if policy.acts_at_start else start_ns + period_ns
+    return Turner(start=start, first_ns=first, period_ns=period_ns, names=trace.names)
+
+
+def _turned_trace(trace: Trace, policy: Policy) -> Trace:
+    # Without what somebody else stored to the policy's settings, and with a name for each of them.
+    more = tuple(name for name in policy.turns if name not in trace.names)
+    kept = without_tunes(trace, policy.turns)
+    return replace(kept, names=trace.names + more) if more else kept
 
 
 def _with_end(record: Record) -> npt.NDArray[np.int64]:
@@ -130,6 +182,8 @@ def replay(
     until: float | None = None,
     mergeable: str = "as-is",
     ignore_tune: bool | Collection[str] = False,
+    policy: str | Policy = FIXED,
+    host_memory: int | None = None,
     max_memory: int = MAX_MEMORY,
     check: bool = False,
     progress: Progress | None = None,
@@ -141,22 +195,30 @@ def replay(
     profile, its name or file, or "none" (scanning takes no time). `until`: seconds of trace time; by default the last
     event's, or for a snapshot until the counters settle. `mergeable`: "as-is", "all" or a pattern of space names.
     `ignore_tune` leaves out the changes of settings that the trace recorded, all or those of the settings it names.
-    `max_memory`: bytes. `check` recounts every structure at the end. `progress` is told the part done, 0 to 1.
+    `policy` names who turns the settings during the replay (`ksmbench.policies`), which sees a host of `host_memory`
+    bytes, by default as large as the trace's; the samples then also have the columns `run`, `pages_to_scan` and
+    `sleep_millisecs`. `max_memory`: bytes. `check` recounts every structure at the end. `progress` is told the part
+    done, 0 to 1.
 
     Raises `TraceError` for a broken or too large trace, `UsageError` for what cannot be meant, `KsmbenchError` where
     a recount differs.
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace, max_memory=max_memory)
     chosen = designs.find(design)
+    turns = find_policy(policy)
     complete = designs.complete_settings(chosen, settings)
+    complete |= begun(turns, chosen, {name: complete[name] for name in settings})
     codes = designs.encoded(chosen, complete)
     profile = find_profile(cost)
     if not isinstance(ignore_tune, bool):
         ignore_tune = sorted({ignore_tune} if isinstance(ignore_tune, str) else ignore_tune)
         opened = without_tunes(opened, ignore_tune)
-    plan = make_plan(opened, mergeable=mergeable, max_memory=max_memory, bytes_per_entry=chosen.bytes_per_entry)
+    policed = _turned_trace(opened, turns)
+    memory = _host_memory(turns, host_memory, opened)
+    plan = make_plan(policed, mergeable=mergeable, max_memory=max_memory, bytes_per_entry=chosen.bytes_per_entry)
     timing = _timing(plan, codes, sample, profile, until, max_memory, ignore_tune=ignore_tune is True)
-    record = chosen.run(opened, plan, codes, timing, check=check, progress=progress)
+    timing = replace(timing, turner=_turner(turns, memory, policed, plan.start_ns))
+    record = chosen.run(policed, plan, codes, timing, check=check, progress=progress)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
 
@@ -187,6 +249,11 @@ def replay(
         ),
     )
     shown = record.rows if sample == "batch" else rows
+    about_policy = (
+        {}
+        if turns.name == FIXED
+        else {"policy": turns.name, "host_memory": memory, "refused_stores": record.refused_stores}
+    )
 
     def make_spaces() -> pl.DataFrame:
         rows_wanted = len(record.rows) * plan.n_spaces
@@ -196,7 +263,7 @@ def replay(
                 f"than --max-memory {max_memory / 2**30:.1f} GiB; sample less often or raise it"
             )
         wide = replace(timing, until_ns=record.end_ns, with_spaces=True)
-        return _spaces_frame(chosen, chosen.run(opened, plan, codes, wide).spaces)
+        return _spaces_frame(chosen, chosen.run(policed, plan, codes, wide).spaces)
 
     return Result(
         design=chosen.name,
@@ -208,9 +275,11 @@ def replay(
             "mergeable": mergeable,
             "ignore_tune": ignore_tune,
             "refused_tunes": record.refused_tunes,
-        },
-        samples=_frame(chosen, shown),
+        }
+        | about_policy,
+        samples=_frame(chosen, shown, None if turns.name == FIXED else record.shown),
         summary=summary,
         provenance=provenance(opened, profile),
         make_spaces=make_spaces,
+        stores=record.stores,
     )

@@ -23,6 +23,7 @@ class Result:
     samples: "pl.DataFrame"
     summary: dict[str, float | int | None]
     provenance: dict[str, Any]
+    stores: list[tuple[int, str, int]] = field(default_factory=list, kw_only=True)  # of the policy: ns, setting, value
     make_spaces: Callable[[], "pl.DataFrame"] = field(repr=False)
 
     @property

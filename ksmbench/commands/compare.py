@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ksmbench.commands.options import complete_designs, parse_sample, parse_size
+from ksmbench.commands.options import complete_designs, complete_policies, parse_sample, parse_size
 from ksmbench.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -52,6 +52,18 @@ def _document(comparison: "Comparison") -> dict[str, object]:
 @click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
 @click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
 @click.option("--ignore-tune", is_flag=True, help="Leave out changes of settings that the trace recorded.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_policies,
+    help="Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt; "
+    "give several to have each design with each.",
+)
+@click.option(
+    "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
+)
 @click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Replays at the same time [default: one per core].")
 @click.option("--force", is_flag=True, help="Replace an older report.")
@@ -65,6 +77,8 @@ def compare(
     until: float | None,
     mergeable: str,
     ignore_tune: bool,
+    policies: tuple[str, ...],
+    host_memory: str | None,
     max_memory: str,
     jobs: int | None,
     force: bool,
@@ -91,6 +105,8 @@ def compare(
             until=until,
             mergeable=mergeable,
             ignore_tune=ignore_tune,
+            policy=policies,
+            host_memory=None if host_memory is None else parse_size(host_memory),
             max_memory=parse_size(max_memory),
             force=force,
             jobs=jobs,

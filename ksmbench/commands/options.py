@@ -65,12 +65,18 @@ SETTING_NAMES = (  # of the newest release; the same test
     "advisor_max_pages_to_scan",
     "advisor_target_scan_time",
 )
+POLICY_NAMES = ("fixed", "advisor", "ksmtuned", "ksmtuned-proxmox", "mom", "kubevirt")  # the same test
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def complete_designs(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
     """The designs that begin so, for shell completion."""
     return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
+
+
+def complete_policies(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
+    """The policies that begin so, for shell completion."""
+    return [name for name in POLICY_NAMES if name.startswith(incomplete)]
 
 
 def complete_settings(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:

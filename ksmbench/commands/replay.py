@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ksmbench.commands.options import complete_designs, parse_sample, parse_settings, parse_size
+from ksmbench.commands.options import complete_designs, complete_policies, parse_sample, parse_settings, parse_size
 from ksmbench.commands.progress import progress_bar
 from ksmbench.commands.tables import replay_table
 
@@ -38,6 +38,17 @@ def _metadata(result: "Result") -> dict[str, Any]:
 @click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
 @click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all", or a pattern of space names.')
 @click.option("--ignore-tune", is_flag=True, help="Leave out changes of settings that the trace recorded.")
+@click.option(
+    "--policy",
+    default="fixed",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_policies,
+    help="Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt.",
+)
+@click.option(
+    "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
+)
 @click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
 @click.option("--check", is_flag=True, help="Recount every structure at the end; exit 1 where a count differs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the samples to this Parquet file.")
@@ -53,6 +64,8 @@ def replay(
     until: float | None,
     mergeable: str,
     ignore_tune: bool,
+    policy: str,
+    host_memory: str | None,
     max_memory: str,
     check: bool,
     output: Path | None,
@@ -72,7 +85,9 @@ def replay(
 
     refuse_existing((output, spaces), force)
     chosen = find(design)
-    given: dict[str, Any] = dict(complete_settings(chosen, parse_settings(settings, chosen.worded)))
+    parsed = parse_settings(settings, chosen.worded)
+    complete = complete_settings(chosen, parsed)
+    given: dict[str, Any] = {name: complete[name] for name in parsed}
     with progress_bar(design) as tell:
         result = run(
             trace,
@@ -82,6 +97,8 @@ def replay(
             until=until,
             mergeable=mergeable,
             ignore_tune=ignore_tune,
+            policy=policy,
+            host_memory=None if host_memory is None else parse_size(host_memory),
             max_memory=parse_size(max_memory),
             check=check,
             progress=tell,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ksmbench.commands.options import complete_designs, complete_settings, parse_sample, parse_size
+from ksmbench.commands.options import complete_designs, complete_policies, complete_settings, parse_sample, parse_size
 from ksmbench.commands.progress import replay_counter
 
 if TYPE_CHECKING:
@@ -70,6 +70,18 @@ def _print_front(sweep: "Sweep") -> None:
 @click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
 @click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
 @click.option("--ignore-tune", is_flag=True, help="Leave out all changes of settings that the trace recorded.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_policies,
+    help="Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt; "
+    "give several, or vary them with --vary policy=...",
+)
+@click.option(
+    "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
+)
 @click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
 @click.option(
     "--max-replays", default=2000, show_default=True, type=click.IntRange(min=1), help="Refuse a larger grid."
@@ -88,6 +100,8 @@ def sweep(
     until: float | None,
     mergeable: str,
     ignore_tune: bool,
+    policies: tuple[str, ...],
+    host_memory: str | None,
     max_memory: str,
     max_replays: int,
     jobs: int | None,
@@ -120,6 +134,8 @@ def sweep(
                 until=until,
                 mergeable=mergeable,
                 ignore_tune=ignore_tune,
+                policy=policies,
+                host_memory=None if host_memory is None else parse_size(host_memory),
                 max_memory=parse_size(max_memory),
                 max_replays=max_replays,
                 force=force,

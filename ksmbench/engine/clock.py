@@ -1,7 +1,7 @@
 """Virtual time: which event, batch of ksmd or sample comes next (`contract.md`, `ksm-semantics.md` 2.1).
 
-At one time, events come first, then a batch, then a sample. A batch happens at its start; the CPU time it costs passes
-afterwards, then ksmd sleeps. Time is an int64 in nanoseconds of the trace.
+At one time, events come first, then who turns the settings (`turning`), then a batch, then a sample. A batch happens at
+its start; the CPU time it costs passes afterwards, then ksmd sleeps. Time is an int64 in nanoseconds of the trace.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ from ksmbench.engine.machine import (
     JIFFY_NS,
     LISTED,
     LISTED_TIMES,
+    NEXT_LOOK,
     NEXT_SAMPLE,
     NOW,
     PERIOD,
@@ -46,6 +47,7 @@ END = 0
 DO_EVENT = 1
 DO_BATCH = 2
 DO_SAMPLE = 3
+DO_LOOK = 4
 
 # rows of WEIGHTS, ns of ksmd's CPU per unit
 PER_BATCH = 0
@@ -78,7 +80,7 @@ def _advance(m: Vector, frames: Integer, time: Integer) -> None:
 
 @part
 def next_step(m: Vector, ready: Integer, sleep_ns: Integer, frames: Integer) -> Integer:
-    """Advance to what comes next: DO_EVENT, DO_BATCH, DO_SAMPLE or END; NOW is its time.
+    """Advance to what comes next: DO_EVENT, DO_LOOK, DO_BATCH, DO_SAMPLE or END; NOW is its time.
 
     `ready`: a space is registered and `run` is 1. `sleep_ns`: how long ksmd sleeps, as set at this moment. `frames`:
     in use since NOW.
@@ -91,12 +93,15 @@ def next_step(m: Vector, ready: Integer, sleep_ns: Integer, frames: Integer) -> 
             due = m[DUE]
         else:
             due = m[NOW] if ready else NEVER
-        sample = m[NEXT_SAMPLE]
-        if until == NEVER and (due == NEVER and event == NEVER or m[NOW] > END_OF_TIME):
+        sample, look = m[NEXT_SAMPLE], m[NEXT_LOOK]
+        if until == NEVER and (due == NEVER and event == NEVER and look != m[NOW] or m[NOW] > END_OF_TIME):
             return END  # nothing will ever happen again, or nothing that can be counted
-        if event <= due and event <= sample and event <= until:
+        if event <= due and event <= sample and event <= look and event <= until:
             _advance(m, frames, event)
             return DO_EVENT
+        if look <= due and look <= sample and look <= until:
+            _advance(m, frames, look)
+            return DO_LOOK
         if due <= sample and due <= until:
             _advance(m, frames, due)
             if m[PHASE] == RUNNING:
@@ -176,6 +181,7 @@ def add_clock(
     m[UNTIL] = until_ns
     m[PERIOD] = period_ns
     m[NEXT_SAMPLE] = start_ns if period_ns else NEVER
+    m[NEXT_LOOK] = NEVER
     m[JIFFY_NS] = 1_000_000_000 // hz if hz else 0
     machine[LISTED_TIMES] = np.zeros(0, np.int64) if listed is None else listed
     if listed is not None:

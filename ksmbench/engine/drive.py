@@ -1,6 +1,6 @@
 """Runs a design's compiled loop to its end: takes full buffers away, reports progress, lets signals in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ksmbench.engine.clock import NEVER, add_clock
 from ksmbench.engine.cost import CostProfile
-from ksmbench.engine.counters import N_COUNTERS, Counter
+from ksmbench.engine.counters import N_COUNTERS, N_SAMPLED, Counter
 from ksmbench.engine.machine import (
     COPIES_AT_EXIT,
     COPIES_AT_STOP,
@@ -24,7 +24,8 @@ from ksmbench.engine.machine import (
     SETTLING,
     Machine,
 )
-from ksmbench.engine.samples import DONE, FULL, GROW, PAUSE, add_samples, take_away
+from ksmbench.engine.samples import ASK, DONE, FULL, GROW, PAUSE, add_samples, take_away
+from ksmbench.engine.turning import Turner, Turning, show_settings
 from ksmbench.errors import UsageError
 
 MAX_SAMPLES = 10_000_000
@@ -48,6 +49,7 @@ class Timing:
     profile: CostProfile | None = None  # None: scanning takes no time
     with_spaces: bool = False
     ignore_tune: bool = False
+    turner: Turner | None = None
     look: Callable[[Machine], None] | None = None  # is shown the state at every sample but the last
 
     @property
@@ -63,6 +65,7 @@ class Record:
     rows: npt.NDArray[np.int64]  # [n, 1 + N_SAMPLED]
     spaces: npt.NDArray[np.int64]  # [n, N_SPACE_COLUMNS]
     last: npt.NDArray[np.int64]  # [1 + N_SAMPLED] the row at the end
+    shown: npt.NDArray[np.int64]  # [n + 1, N_SHOWN] SHOWN_SETTINGS at each row, and at the end
     counters: npt.NDArray[np.int64]  # [N_COUNTERS] at the end
     start_ns: int
     end_ns: int
@@ -74,6 +77,8 @@ class Record:
     peak_frames: int = 0  # the most that were in use at one moment
     metadata_bytes: int = 0  # the design's own structures at the end
     refused_tunes: int = 0
+    stores: list[tuple[int, str, int]] = field(default_factory=list)  # of a turner: time, setting, value
+    refused_stores: int = 0
     wrong: list[str] = field(default_factory=list)  # what a recount found
 
     @property
@@ -92,10 +97,12 @@ def drive(
     grow: Callable[[], None] | None = None,
     progress: Progress | None = None,
     budget: int | None = None,
+    files: Mapping[str, int] | None = None,
 ) -> Record:
     """Set the clock of `machine`, call `step` until it is DONE and collect the samples; the last one is of the end.
 
-    `budget` is the scalar that holds pages_to_scan, in designs that scan. Raises `UsageError` where time stands still.
+    `budget` is the scalar that holds pages_to_scan, in designs that scan, and `files` are those of the settings that a
+    trace may store to. Raises `UsageError` where time stands still.
     """
     profile = timing.profile
     add_clock(
@@ -111,6 +118,8 @@ def drive(
     m[EVERY_BATCH] = timing.every_batch
     m[SETTLING] = timing.settles
     m[IGNORE_TUNE] = timing.ignore_tune
+    show_settings(machine, files or {})
+    turning = Turning(timing.turner, machine, files or {}) if timing.turner else None
     kept = n_spaces if timing.with_spaces else 0
     add_samples(machine, 1 if timing.look else _CHUNK, max(_CHUNK, 4 * kept) if kept else 0)
     parts = []
@@ -125,6 +134,8 @@ def drive(
                 raise UsageError(NEVER_ENDS)
             if budget is not None and timing.profile is None and seen == before:
                 raise UsageError(STANDS_STILL)
+        if status == ASK and turning is not None:
+            turning.act(step)
         if status == GROW and grow is not None:
             grow()
         if status == FULL and timing.look is not None:
@@ -138,9 +149,10 @@ def drive(
             progress((int(m[NOW]) - timing.start_ns) / (timing.until_ns - timing.start_ns))
     rows = np.concatenate([part[0] for part in parts])
     return Record(
-        rows=rows[:-1],
+        rows=np.ascontiguousarray(rows[:-1, : 1 + N_SAMPLED]),
         spaces=np.concatenate([part[1] for part in parts]),
-        last=rows[-1],
+        last=rows[-1, : 1 + N_SAMPLED],
+        shown=rows[:, 1 + N_SAMPLED :],
         counters=m[:N_COUNTERS].copy(),
         start_ns=timing.start_ns,
         end_ns=int(m[NOW]),
@@ -151,4 +163,6 @@ def drive(
         copies_at_stop=int(m[COPIES_AT_STOP]),
         peak_frames=int(m[PEAK_FRAMES]),
         refused_tunes=int(m[REFUSED]),
+        stores=turning.stores if turning else [],
+        refused_stores=turning.refused if turning else 0,
     )

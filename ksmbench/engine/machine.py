@@ -59,7 +59,9 @@ PEAK_FRAMES = N_COUNTERS + 33  # the most frames that were in use at one moment
 LONGEST_DELAY_NS = N_COUNTERS + 34  # from an exit until the memory was free
 COPIES_AT_EXIT = N_COUNTERS + 35  # frames copied as the sharing of exited processes was broken
 COPIES_AT_STOP = N_COUNTERS + 36  # the same as a store to run broke it
-DESIGN_SCALARS = N_COUNTERS + 37  # a design's own begin here
+NEXT_LOOK = N_COUNTERS + 37  # when the loop stops for who turns the settings, ns
+SHOWN = N_COUNTERS + 38  # and two more: the scalars of the settings that samples show (turning.SHOWN_SETTINGS)
+DESIGN_SCALARS = N_COUNTERS + 41  # a design's own begin here
 N_SCALARS = DESIGN_SCALARS + 64
 
 # Columns, by number.
@@ -119,7 +121,7 @@ WEIGHTS = 45  # float64 [clock.N_WEIGHTS] ns of ksmd's CPU per unit of work
 FRAMES_NS = 46  # float64 [2] integrals over time: frames, dead_pages
 BEFORE = 47  # int64 [N_COUNTERS] the counters before a batch
 SETTLED = 48  # int64 [4] pages_shared, pages_sharing, ksm_zero_pages, frames at the last full scan
-SAMPLE_ROWS = 49  # int64 [capacity * (1 + N_SAMPLED)]
+SAMPLE_ROWS = 49  # int64 [capacity * samples.ROW]
 SPACE_ROWS = 50  # int64 [capacity * N_SPACE_COLUMNS]
 # what the designs of 2009 count; no rows elsewhere
 LOST = 51  # uint8 [n_entries] why nothing tracks the merged frame here, 0: not so (review.lost)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from ksmbench.engine.counters import N_SAMPLED, Counter
 from ksmbench.engine.jit import Integer
-from ksmbench.engine.machine import NOW, SAMPLE_ROWS, SAMPLES, SPACE_ROWS, SPACE_SAMPLES, Machine, Vector, i64
+from ksmbench.engine.machine import NOW, SAMPLE_ROWS, SAMPLES, SHOWN, SPACE_ROWS, SPACE_SAMPLES, Machine, Vector, i64
 from ksmbench.engine.parts import part
 
 # What a design's loop returns. It goes on where it was when it is called again.
@@ -13,23 +13,26 @@ DONE = 0
 FULL = 1  # the buffers have no room for one more sample
 PAUSE = 2  # a moment for progress and signals
 GROW = 3  # the design's own arrays are too small for the next batch
+ASK = 4  # it is time for who turns the settings
 
 PAGE_BYTES = 4096
 RMAP_ITEM_BYTES = 64  # struct ksm_rmap_item on 64-bit kernels; general_profit charges it
 
+N_SHOWN = 3  # settings in a row, see turning.SHOWN_SETTINGS
+ROW = 1 + N_SAMPLED + N_SHOWN  # time_ns, the counters, the settings
 N_SPACE_COLUMNS = 5  # time_ns, space, then SPACE_COUNTERS
 
 
 def add_samples(machine: Machine, capacity: int, spaces_capacity: int = 0) -> None:
     """Empty buffers; without `spaces_capacity` nothing is kept about single spaces."""
-    machine[SAMPLE_ROWS] = np.zeros(capacity * (1 + N_SAMPLED), np.int64)
+    machine[SAMPLE_ROWS] = np.zeros(capacity * ROW, np.int64)
     machine[SPACE_ROWS] = np.zeros(spaces_capacity * N_SPACE_COLUMNS, np.int64)
 
 
 def take_away(machine: Machine) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Empty the buffers: the rows [n, 1 + N_SAMPLED] and the spaces' rows [n, N_SPACE_COLUMNS] taken since."""
+    """Empty the buffers: the rows [n, ROW] and the spaces' rows [n, N_SPACE_COLUMNS] taken since."""
     m = machine.m
-    rows = machine[SAMPLE_ROWS].reshape(-1, 1 + N_SAMPLED)[: m[SAMPLES]].copy()
+    rows = machine[SAMPLE_ROWS].reshape(-1, ROW)[: m[SAMPLES]].copy()
     spaces = machine[SPACE_ROWS].reshape(-1, N_SPACE_COLUMNS)[: m[SPACE_SAMPLES]].copy()
     m[SAMPLES] = m[SPACE_SAMPLES] = 0
     return rows, spaces
@@ -38,7 +41,7 @@ def take_away(machine: Machine) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.i
 @part
 def is_full(m: Vector, n_spaces: Integer) -> Integer:
     """Whether one more sample of `n_spaces` spaces may not fit."""
-    if (m[SAMPLES] + 1) * (1 + N_SAMPLED) > len(i64(m, SAMPLE_ROWS)):
+    if (m[SAMPLES] + 1) * ROW > len(i64(m, SAMPLE_ROWS)):
         return True
     room = len(i64(m, SPACE_ROWS))
     return room > 0 and (m[SPACE_SAMPLES] + n_spaces) * N_SPACE_COLUMNS > room
@@ -59,10 +62,12 @@ def take_sample(m: Vector) -> None:
     """Append a row with the counters as the kernel would print them now."""
     derive(m)
     rows = i64(m, SAMPLE_ROWS)
-    start = m[SAMPLES] * (1 + N_SAMPLED)
+    start = m[SAMPLES] * ROW
     rows[start] = m[NOW]
     for i in range(N_SAMPLED):
         rows[start + 1 + i] = m[i]
+    for i in range(N_SHOWN):
+        rows[start + 1 + N_SAMPLED + i] = m[m[SHOWN + i]]
     m[SAMPLES] += 1
 
 

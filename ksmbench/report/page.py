@@ -13,16 +13,16 @@ from ksmbench.report.findings import findings
 from ksmbench.report.offline import environment, plots
 from ksmbench.report.table import shown_columns, table
 
-_OPTIONS = ("sample", "cost", "until", "mergeable")
-_DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is"}
+_OPTIONS = ("sample", "cost", "until", "mergeable", "host_memory")
+_DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is", "host_memory": None}
 
 
 def said_options(options: dict[str, Any]) -> list[str]:
     """The words of a command line for those options of a replay that are not its defaults."""
     words = []
     for name in _OPTIONS:
-        if options[name] != _DEFAULTS[name]:
-            words += [f"--{name}", str(getattr(options[name], "name", options[name]))]
+        if options.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
+            words += [f"--{name.replace('_', '-')}", str(getattr(options[name], "name", options[name]))]
     return [*words, "--ignore-tune"] if options["ignore_tune"] else words
 
 

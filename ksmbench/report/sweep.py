@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from ksmbench.comparing import Comparison
+from ksmbench.comparing import FIXED_POLICY, POLICY, Comparison
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import HEIGHT, ORACLE, charts, colour_scale, colours
@@ -83,6 +83,7 @@ def _is_default(row: Row, default: Row, sweep: Sweep) -> bool:
     from ksmbench import designs
 
     known = {setting.name: setting.default for setting in designs.find(row["design"]).settings}
+    known |= {POLICY: FIXED_POLICY}
     fixed = dict(part.split("=", 1) for part in row["settings"].split(",") if "=" in part)
     named = {name: str(row.get(name, fixed.get(name))) for name in {*fixed, *sweep.vary}}
     return all(str(known[name]) == value for name, value in named.items()) and default["design"] == row["design"]

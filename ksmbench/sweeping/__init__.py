@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmbench.comparing import BOUNDS, KEYS, Spec, Task, bound_sample, open_traces, stack, summary_frame
+from ksmbench.comparing import (
+    BOUNDS,
+    KEYS,
+    POLICY,
+    Spec,
+    Task,
+    bound_sample,
+    open_traces,
+    stack,
+    summary_frame,
+    with_policies,
+)
 from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.engine.jit import is_cold
 from ksmbench.engine.plan import MAX_MEMORY
@@ -55,7 +66,7 @@ class Sweep:
     notes: dict[str, str]  # what every trace says about itself
     designs: list[str]  # as asked for
     vary: dict[str, list[Any]]
-    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, as asked for
+    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
     provenance: dict[str, dict[str, Any]]  # of each trace, of one replay on it
     output: Path | None = None
 
@@ -98,6 +109,7 @@ def _plan(
     sample = options["sample"]
     profile = find_profile(options["cost"])
     this = engine()
+    memory = options["host_memory"]
     work = _Work([], [], [])
     for label, trace in opened.items():
         left_out: bool | tuple[str, ...] = options["ignore_tune"] or tuple(sorted(varied & tuned(trace)))
@@ -106,6 +118,7 @@ def _plan(
             "trace": trace_digest(trace),
             "cost": profile,
             "ignore_tune": left_out,
+            "host_memory": memory,
             "engine": this,
         }
         work.grid.extend(Point(task=Task(label, spec, sample), **about) for spec in specs)
@@ -182,6 +195,7 @@ def _rows(points: Sequence[Point], journal: Journal, varied: Iterable[str]) -> "
     rows = []
     for point in points:
         settings = dict(complete(point.task.spec))
+        settings[POLICY] = point.task.spec.policy
         named = dict(zip(KEYS, point.task.key, strict=True)) | {name: settings[name] for name in varied}
         rows.append(named | journal.facts(point).summary)
     return summary_frame(rows)
@@ -236,6 +250,8 @@ def sweep(
     until: float | None = None,
     mergeable: str = "as-is",
     ignore_tune: bool = False,
+    policy: str | Sequence[str] = (),
+    host_memory: int | None = None,
     max_memory: int | None = None,
     max_replays: int = MAX_REPLAYS,
     force: bool = False,
@@ -247,9 +263,9 @@ def sweep(
     """Replay `traces` through `designs` with every combination of the values that `vary` gives settings.
 
     `vary` is such as `{"pages_to_scan": [100, 1000], "smart_scan": [0, 1]}`; each design must have each of these
-    settings. Changes of a varied setting that a trace recorded are left out; the other options mean what they mean to
-    `ksmbench.replay`. Replays run in `jobs` processes, one per core unless said, or on the workers of the Dask
-    scheduler `dask`, or on any `executor`; the tables are the same wherever.
+    settings, or `{"policy": ["fixed", "ksmtuned"]}`. Changes of a varied setting that a trace recorded are left out;
+    the other options mean what they mean to `ksmbench.replay`. Replays run in `jobs` processes, one per core unless
+    said, or on the workers of the Dask scheduler `dask`, or on any `executor`; the tables are the same wherever.
 
     With `output`, finished replays are kept under `output`/unfinished as they come, and a sweep that was stopped goes
     on where it was when it is called again. At the end the folder holds `report.html`, `report.md`, `samples.parquet`
@@ -260,7 +276,7 @@ def sweep(
     """
     from ksmbench.report.sweep import check_sweep_output, write_sweep
 
-    wanted = [designs] if isinstance(designs, str) else list(designs)
+    wanted = with_policies(designs, [policy] if isinstance(policy, str) else policy)
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs}: must be 1 or more")
     if (jobs is not None) + (dask is not None) + (executor is not None) > 1:
@@ -271,6 +287,7 @@ def sweep(
     specs = grid(wanted, listed, n_traces, max_replays)
     opened = open_traces(traces)
     options = {"sample": sample, "cost": cost, "until": until, "mergeable": mergeable, "ignore_tune": ignore_tune}
+    options["host_memory"] = host_memory
     with _on_disk(opened) as paths:
         work = _plan(opened, paths, specs, set(listed), options | {"max_memory": max_memory or MAX_MEMORY})
         identities = {point.identity for point in work.points}

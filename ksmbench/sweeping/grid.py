@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ksmbench import designs
-from ksmbench.comparing import Spec, parse_design
+from ksmbench.comparing import FIXED_POLICY, POLICY, Spec, parse_design
 from ksmbench.designs.design import Design, Given, Value
 from ksmbench.errors import UsageError
+from ksmbench.policies import begun, find_policy
 
 MAX_REPLAYS = 2000  # default of --max-replays
 
@@ -40,7 +41,9 @@ def parse_vary(texts: Iterable[str], wanted: Iterable[str]) -> dict[str, list[Gi
 
 def _values(design: Design, name: str, given: Iterable[Given]) -> list[Value]:
     # The values of one setting as results show them, each once.
-    found = []
+    if name == POLICY:
+        return list(dict.fromkeys(find_policy(str(value)).name for value in given))
+    found: list[Value] = []
     for value in given:
         if isinstance(value, str) and name not in design.worded:
             try:
@@ -54,11 +57,19 @@ def _values(design: Design, name: str, given: Iterable[Given]) -> list[Value]:
 def _specs_of(text: str, vary: dict[str, list[Given]]) -> list[Spec]:
     spec = parse_design(text)
     design = designs.find(spec.design)
-    for name, _ in spec.settings:
+    fixed = [name for name, _ in spec.settings] + ([POLICY] if spec.policy != FIXED_POLICY else [])
+    for name in fixed:
         if name in vary:
             raise UsageError(f"--design {text}: {name} is set here and varied by --vary; leave out one of them")
     columns = [[(name, value) for value in _values(design, name, given)] for name, given in vary.items()]
-    return [Spec(spec.design, (*spec.settings, *combination)) for combination in itertools.product(*columns)]
+    specs = []
+    for combination in itertools.product(*columns):
+        named = dict(combination)
+        policy = str(named.pop(POLICY, spec.policy))
+        settings = (*spec.settings, *named.items())
+        begun(find_policy(policy), design, dict(settings))
+        specs.append(Spec(spec.design, settings, policy))
+    return specs
 
 
 def grid(wanted: Sequence[str], vary: Vary, n_traces: int, max_replays: int) -> list[Spec]:
@@ -74,10 +85,10 @@ def grid(wanted: Sequence[str], vary: Vary, n_traces: int, max_replays: int) -> 
     n = n_traces * len(wanted) * math.prod(map(len, listed.values()))
     if n > max_replays:
         raise UsageError(f"{n:,} replays, more than --max-replays {max_replays:,}; vary less, or raise it")
-    points: dict[tuple[str, tuple[tuple[str, Value], ...]], Spec] = {}
+    points: dict[tuple[str, str, tuple[tuple[str, Value], ...]], Spec] = {}
     for text in wanted:
         for spec in _specs_of(text, listed):
-            points.setdefault((spec.design, complete(spec)), spec)
+            points.setdefault((spec.design, spec.policy, complete(spec)), spec)
     return list(points.values())
 
 

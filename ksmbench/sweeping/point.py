@@ -47,6 +47,7 @@ class Point:
     until: float | None
     mergeable: str
     ignore_tune: bool | tuple[str, ...]
+    host_memory: int | None
     max_memory: int
     engine: str
 
@@ -58,6 +59,8 @@ class Point:
             "trace": self.trace,
             "design": spec.design,
             "settings": complete(spec),
+            "policy": spec.policy,
+            "host_memory": self.host_memory,
             "sample": self.task.sample,
             "cost": self.cost.as_dict() if self.cost else None,
             "until": self.until,
@@ -100,6 +103,8 @@ def replay_point(point: Point) -> Outcome | KsmbenchError:
             until=point.until,
             mergeable=point.mergeable,
             ignore_tune=point.ignore_tune,
+            policy=spec.policy,
+            host_memory=point.host_memory,
             max_memory=point.max_memory,
             **settings,
         )

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ksmbench.cli import cli
-from ksmbench.commands.options import DESIGN_NAMES
+from ksmbench.commands.options import DESIGN_NAMES, POLICY_NAMES
 from ksmbench.designs import DESIGNS
 from ksmbench.designs.design import BOUNDS, OF_2009, RELEASES
+from ksmbench.policies import POLICIES
 from tests.commands.running import assert_one_line_mistake, run
 
 HEAVY = ("numba", "numpy", "polars", "pyarrow", "altair", "jinja2", "vl_convert")
@@ -65,6 +66,7 @@ def test_designs_are_listed_with_their_settings_and_sources() -> None:
 
 def test_completion_knows_every_design() -> None:
     assert set(DESIGN_NAMES) == set(DESIGNS)
+    assert list(POLICY_NAMES) == list(POLICIES)
     words = {
         "_KSMBENCH_COMPLETE": "bash_complete",
         "COMP_WORDS": "ksmbench replay t --design ksm-6.18",

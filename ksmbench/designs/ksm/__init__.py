@@ -124,7 +124,16 @@ def run(
     def grow() -> None:
         at.grow_nodes(machine, min(int(machine.m[at.PAGES_TO_SCAN]), plan.n_entries))
 
-    record = drive(step, machine, timing, n_spaces=plan.n_spaces, grow=grow, progress=progress, budget=at.PAGES_TO_SCAN)
+    record = drive(
+        step,
+        machine,
+        timing,
+        n_spaces=plan.n_spaces,
+        grow=grow,
+        progress=progress,
+        budget=at.PAGES_TO_SCAN,
+        files=files_of(features),
+    )
     nodes = int(machine.m[at.NEXT_NODE] - machine.m[at.NODE_FREE_TOP])
     slots = int(np.count_nonzero(machine[at.REGISTERED]))
     record.metadata_bytes = (

@@ -24,7 +24,7 @@ from ksmbench.designs.ksm.state import (
     SLOT_ITEMS,
     SLOT_MERGING,
 )
-from ksmbench.engine.clock import DO_BATCH, DO_EVENT, END, after_sample, end_batch, next_step
+from ksmbench.engine.clock import DO_BATCH, DO_EVENT, DO_LOOK, END, after_sample, end_batch, next_step
 from ksmbench.engine.columns import pinned
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer, kernel
@@ -57,7 +57,7 @@ from ksmbench.engine.machine import (
     u8,
 )
 from ksmbench.engine.parts import part
-from ksmbench.engine.samples import DONE, FULL, GROW, PAUSE, is_full, take_sample, take_space
+from ksmbench.engine.samples import ASK, DONE, FULL, GROW, PAUSE, is_full, take_sample, take_space
 from ksmbench.engine.settling import has_settled
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, apply
 from ksmbench.trace.schema import Kind
@@ -135,7 +135,7 @@ def _has_room(m: Vector) -> Integer:
 
 @kernel
 def replay_loop(vector: Vector) -> Integer:
-    """Go on with the replay until Python has to act: DONE, FULL, PAUSE, GROW or ADVISE."""
+    """Go on with the replay until Python has to act: DONE, FULL, PAUSE, GROW, ASK or ADVISE."""
     m = pinned(vector)
     before = i64(m, BEFORE)
     work = 0
@@ -167,6 +167,8 @@ def replay_loop(vector: Vector) -> Integer:
                 return DONE
             if m[ADVISOR_MODE] and m[Counter.FULL_SCANS] != before[Counter.FULL_SCANS]:
                 return ADVISE
+        elif step == DO_LOOK:
+            return ASK
         elif step == END:
             take_sample(m)
             return DONE

@@ -1,7 +1,7 @@
 """What the loops of the four designs have in common: what comes next in time, samples, the end of a batch."""
 
 from ksmbench.designs.review.state import SLEEP, SLEEP_MILLISECS, WORK
-from ksmbench.engine.clock import DO_BATCH, DO_EVENT, END, after_sample, end_batch, next_step
+from ksmbench.engine.clock import DO_BATCH, DO_EVENT, DO_LOOK, END, after_sample, end_batch, next_step
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
@@ -21,7 +21,7 @@ from ksmbench.engine.machine import (
     u8,
 )
 from ksmbench.engine.parts import part
-from ksmbench.engine.samples import DONE, FULL, PAUSE, is_full, take_sample, take_space
+from ksmbench.engine.samples import ASK, DONE, FULL, PAUSE, is_full, take_sample, take_space
 from ksmbench.engine.settling import has_settled
 
 STOP = 100  # plus what the loop returns to Python
@@ -64,6 +64,8 @@ def next_action(m: Vector, ready: Integer) -> Integer:
             for k in range(len(before)):
                 before[k] = m[k]
             return DO_BATCH
+        if step == DO_LOOK:
+            return STOP + ASK
         if step == END:
             take_sample(m)
             return STOP + DONE

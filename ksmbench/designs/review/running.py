@@ -112,7 +112,7 @@ def _machine(parts: Parts, trace: Trace, plan: Plan, settings: dict[str, int]) -
         m[scalar] = value
     if parts.regions:
         m[at.RUN] &= 1
-    files = {name: _SCALARS[name] for name in _FILES if name in settings}
+    files = _files(settings)
     if parts.merge_pid:
         files |= {"merge_pid": at.MERGE_PID_STORE, "unmerge_pid": at.UNMERGE_PID_STORE}
     machine[at.SETTING_OF] = np.array([files.get(name, -1) for name in trace.names], np.int32)
@@ -121,6 +121,10 @@ def _machine(parts: Parts, trace: Trace, plan: Plan, settings: dict[str, int]) -
     add_prefixes(machine, trace.contents.lcp)
     m[PAGE_SIZE] = trace.page_size
     return machine
+
+
+def _files(settings: dict[str, int]) -> dict[str, int]:
+    return {name: _SCALARS[name] for name in _FILES if name in settings}
 
 
 def _check_settings(settings: dict[str, int], timing: Timing, n_spaces: int) -> None:
@@ -154,6 +158,7 @@ def _run(
         n_spaces=plan.n_spaces,
         progress=progress,
         budget=at.PAGES_TO_SCAN,
+        files=_files(settings),
     )
     held = machine[at.EXIT_NS]
     if (held >= 0).any():

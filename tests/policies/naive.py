@@ -1,0 +1,76 @@
+"""What each policy decides, once more in plain Python after the programs' documents: state in, state out.
+
+`free` and the others are bytes; a host's state is a dict of its KSM settings.
+"""
+
+from dataclasses import dataclass, field
+
+GIB = 1 << 30
+
+
+@dataclass
+class Host:
+    """What the program can see, and what it remembers itself."""
+
+    memory: int
+    used: int
+    committed: int
+    settings: dict[str, int] = field(default_factory=lambda: {"run": 1, "pages_to_scan": 100, "sleep_millisecs": 20})
+    npages: int = 0
+
+
+def _ksmtuned(host: Host, sleep_msec: int) -> dict[str, int]:
+    thres = host.memory * 20 // 100
+    if thres < 2 * GIB:
+        thres = 2 * GIB
+    free = max(0, host.memory - host.used)
+    if host.committed + thres < host.memory and free > thres:
+        return {"run": 0}
+    if free < thres:
+        host.npages += 300
+    else:
+        host.npages -= 50
+    if host.npages < 64:
+        host.npages = 64
+    if host.npages > 1250:
+        host.npages = 1250
+    sleep = sleep_msec * 16 * GIB // host.memory
+    if sleep < 10:
+        sleep = 10
+    return {"pages_to_scan": host.npages, "sleep_millisecs": sleep, "run": 1}
+
+
+def _mom(host: Host) -> dict[str, int]:
+    thres = 0.2 * host.memory
+    free = max(0, host.memory - host.used)
+    if thres + host.committed < host.memory and free > thres:
+        return {"run": 0}
+    pages = host.settings["pages_to_scan"] + (300 if free < thres else -50)
+    pages = 1250 if pages > 1250 else pages
+    pages = 64 if pages < 64 else pages
+    return {"run": 1, "sleep_millisecs": 10 * 16 * GIB // host.memory, "pages_to_scan": pages}
+
+
+def _kubevirt(host: Host) -> dict[str, int]:
+    available = max(0, host.memory - host.used)
+    sleep = max(10, 100 * 16 * GIB // max(1, host.used))
+    pages = host.settings["pages_to_scan"]
+    running = host.settings["run"] == 1
+    if available > 0.2 * host.memory:
+        if not running:
+            return {"run": 0}
+        pages -= 50
+        if pages < 64:
+            return {"run": 0}
+        return {"sleep_millisecs": sleep, "pages_to_scan": pages, "run": 1}
+    pages = min(pages + 300, 1250) if running else 100
+    return {"sleep_millisecs": sleep, "pages_to_scan": pages, "run": 1}
+
+
+def decide(policy: str, host: Host) -> dict[str, int]:
+    """What `policy` stores now; `host.settings` are as they were before."""
+    if policy == "mom":
+        return _mom(host)
+    if policy == "kubevirt":
+        return _kubevirt(host)
+    return _ksmtuned(host, {"ksmtuned": 10, "ksmtuned-proxmox": 100}[policy])
