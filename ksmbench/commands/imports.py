@@ -7,7 +7,7 @@ import click
 from ksmbench.commands.progress import progress_bar
 
 # For --help, which must not wait for numba; a test compares them with the readers.
-FORMATS = ("raw", "elf", "lime", "firecracker", "cloud-hypervisor", "criu", "strace")
+FORMATS = ("raw", "elf", "lime", "firecracker", "cloud-hypervisor", "criu", "strace", "perf", "ftrace")
 ZEROES = ("frames", "read", "absent")
 
 
@@ -51,7 +51,12 @@ def import_(
     firecracker       a full memory file; further ones, with --at, are diffs
     cloud-hypervisor  a snapshot's folder
     criu              a folder of images
-    strace            a log of strace -f -ttt -y -e trace=%memory,%process,prctl: mappings and forks, no contents
+    strace            a log of strace -f -ttt -y -e trace=%memory,%process,prctl
+    perf              the text of perf script
+    ftrace            the text of tracefs' trace or trace_pipe, or of trace-cmd report
+
+    The last three are logs of system calls: mappings, advice and forks, no contents. perf and ftrace need the events
+    'syscalls:sys_*_m*,syscalls:sys_*_brk,syscalls:sys_*_prctl,task:task_newtask,sched:sched_process_*'.
 
     Several files are several spaces at time 0; with --at they are moments of one space, or of those that --name names.
     Memory that a file leaves out, as a hole or altogether, is absent.

@@ -19,7 +19,7 @@ from ksmbench.imports.dump import PAGE_SIZE, Dump, check_extents, n_bytes, refus
 from ksmbench.imports.elf import read_elf
 from ksmbench.imports.flat import read_cloud_hypervisor, read_firecracker, read_raw
 from ksmbench.imports.lime import read_lime
-from ksmbench.imports.strace import read_strace
+from ksmbench.imports.logs import LOGS, read_log
 from ksmbench.imports.timeline import ZEROES, Timeline
 from ksmbench.reshape.rows import Rows
 from ksmbench.trace.columns import Space, Trace
@@ -28,7 +28,6 @@ from ksmbench.trace.schema import FORMAT, VERSION, Kind
 
 Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
 _PAGES_PER_PIECE = 4096
-LOG = "strace"  # the format that has events and no contents
 _HINT = (
     "a dump does not tell who asked for merging, so in this trace nobody does: replay it with --mergeable all, "
     "or import it with --mergeable"
@@ -151,7 +150,7 @@ def import_dumps(wanted: Wanted, store: ContentStore, progress: Progress | None 
 
     Raises `UsageError` for a file that is broken or something else, before a trace is written.
     """
-    if wanted.format == LOG:
+    if wanted.format in LOGS:
         return _import_log(wanted, store)
     if wanted.zeroes not in ZEROES:
         raise UsageError(f"zeroes {wanted.zeroes!r}: must be one of {', '.join(ZEROES)}")
@@ -177,13 +176,13 @@ def import_dumps(wanted: Wanted, store: ContentStore, progress: Progress | None 
 
 def _import_log(wanted: Wanted, store: ContentStore) -> tuple[Trace, list[str]]:
     if len(wanted.files) > 1 or wanted.at_s or wanted.names:
-        raise UsageError(f"{LOG} takes one log, without --at and --name: times and processes stand in it")
-    calls, notes = read_strace(wanted.files[0])
+        raise UsageError(f"{wanted.format} takes one log, without --at and --name: times and processes stand in it")
+    calls, notes, facts = read_log(wanted.format, wanted.files[0])
     manifest = _head(wanted) | {
         "capture": {
             "tool": f"ksmbench {__version__} import",
             "imported_from": wanted.format,
-            "sources": [{"file": wanted.files[0].name}],
+            "sources": [{"file": wanted.files[0].name, **facts}],
             "tracked": ["mappings", "advice", "forks, execs and exits"],
             "not_tracked": notes,
         }

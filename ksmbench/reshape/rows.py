@@ -10,6 +10,8 @@ from ksmbench.trace.columns import Events
 from ksmbench.trace.schema import Kind
 
 Cells = npt.NDArray[Any] | int
+_DTYPES = (np.int64, np.uint8, np.int32, np.int64, np.int64, np.int64, np.uint8, np.int32)
+_MOST_SINGLE = 1 << 16  # rows that wait to become arrays
 
 
 class Rows:
@@ -19,6 +21,7 @@ class Rows:
         self.names = list(names)
         self._numbers = {name: number for number, name in enumerate(names)}
         self._chunks: list[tuple[npt.NDArray[Any], ...]] = []
+        self._single: list[tuple[Cells, ...]] = []  # rows added one by one since the last chunk
 
     def number(self, name: str) -> int:
         """The number of a name, which is added where it is new."""
@@ -40,11 +43,25 @@ class Rows:
     ) -> None:
         """Add one event, or as many as the arrays among the cells have elements."""
         cells = (time_ns, kind, space, page, n_pages, value, node, name)
-        n = max((len(cell) for cell in cells if isinstance(cell, np.ndarray)), default=1)
-        dtypes = (np.int64, np.uint8, np.int32, np.int64, np.int64, np.int64, np.uint8, np.int32)
+        lengths = [len(cell) for cell in cells if isinstance(cell, np.ndarray)]
+        if not lengths:
+            self._single.append(cells)
+            if len(self._single) >= _MOST_SINGLE:
+                self._close_chunk()
+            return
+        self._close_chunk()
         self._chunks.append(
-            tuple(np.broadcast_to(np.asarray(cell, dtype), n) for cell, dtype in zip(cells, dtypes, strict=True))
+            tuple(
+                np.broadcast_to(np.asarray(cell, dtype), max(lengths))
+                for cell, dtype in zip(cells, _DTYPES, strict=True)
+            )
         )
+
+    def _close_chunk(self) -> None:
+        if self._single:
+            columns = zip(*self._single, strict=True)
+            self._chunks.append(tuple(np.array(c, dtype) for c, dtype in zip(columns, _DTYPES, strict=True)))
+            self._single = []
 
     def add_runs(
         self,
@@ -67,6 +84,7 @@ class Rows:
 
     def events(self) -> Events:
         """Every event so far, as the columns of a trace."""
+        self._close_chunk()
         if not self._chunks:
             self.add(np.zeros(0, np.int64), 0, 0)
         columns = [np.concatenate(column) for column in zip(*self._chunks, strict=True)]

@@ -78,12 +78,12 @@ class Calls:
         """Whether the thread lives."""
         return tid in self._process
 
-    def root(self, tid: int) -> None:
+    def root(self, tid: int, name: str = "") -> None:
         """A process that was there before."""
-        self._join(tid, tid, self._new_space(tid))
+        self._join(tid, tid, self._new_space(tid, name))
 
-    def _new_space(self, pid: int) -> _Memory:
-        self.spaces.append(Space(pid or None, f"pid-{pid}", "process"))
+    def _new_space(self, pid: int, name: str = "") -> _Memory:
+        self.spaces.append(Space(pid or None, name or f"pid-{pid}", "process"))
         return _Memory(len(self.spaces) - 1)
 
     def _join(self, tid: int, process: int, memory: _Memory) -> None:
@@ -207,13 +207,18 @@ class Calls:
             if not memory.users:
                 self.rows.add(time, Kind.EXIT, memory.space)
 
-    def events(self) -> Events:
-        """All events in order of time, which begins at 0 with the first."""
+    def begins_ns(self) -> int | None:
+        """The time of the first event; None where there is none."""
+        times = self.rows.events().time_ns
+        return int(times.min()) if len(times) else None
+
+    def events(self, zero_ns: int | None = None) -> Events:
+        """All events in order of time, which is 0 at `zero_ns`, or with the first; what was before that is at 0."""
         events = self.rows.events()
         order = np.argsort(events.time_ns, kind="stable")
         columns: list[Any] = [column[order] for column in events]
         if len(order):
-            columns[0] = columns[0] - columns[0][0]
+            columns[0] = np.maximum(columns[0] - (columns[0][0] if zero_ns is None else zero_ns), 0)
         for column in columns:
             column.setflags(write=False)
         return Events(*columns)

@@ -13,8 +13,8 @@ class Sink(Protocol):
     def knows(self, tid: int) -> bool:
         """Whether the thread lives, as far as calls told."""
 
-    def root(self, tid: int) -> None:
-        """A process that was there before."""
+    def root(self, tid: int, name: str = "") -> None:
+        """A process that was there before, by its name where that is known."""
 
     def map(
         self, time: int, tid: int, page: int, n: int, kind: Mapping, name: str = "", *, fills: bool = False

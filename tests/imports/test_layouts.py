@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ksmbench.commands import imports
-from ksmbench.imports.importing import LOG, READERS
+from ksmbench.imports.importing import READERS
+from ksmbench.imports.logs import LOGS
 from ksmbench.imports.timeline import ZEROES
 from ksmbench.replaying import replay
 from ksmbench.trace.schema import Kind
@@ -25,7 +26,7 @@ def taken(tmp_path: Path, *arguments: object) -> Path:
 
 
 def test_the_command_knows_every_reader() -> None:
-    assert (*READERS, LOG) == imports.FORMATS
+    assert (*READERS, *LOGS) == imports.FORMATS
     assert imports.ZEROES == ZEROES
 
 
@@ -168,6 +169,8 @@ def _broken(folder: Path) -> dict[str, list[tuple[str, Path]]]:
         "lime": [("no LiME", core), ("empty", empty), ("cut short", cut_lime), ("no LiME header", bad_lime)],
         "cloud-hypervisor": [("lists", snapshot), ("no state", stateless), ("cannot be read", folder / "none")],
         "strace": [("no system calls", text), ("no system calls", core), ("no ordinary file", whole)],
+        "perf": [("no system calls", text), ("no system calls", core), ("no ordinary file", whole)],
+        "ftrace": [("no system calls", empty), ("no system calls", dump), ("cannot be read", folder / "none")],
         "criu": [("cut short", images), ("cut short", torn), ("no pagemap", whole), ("no pagemap", text)],
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ksmbench.imports.strace import read_strace
+from ksmbench.imports.logs import read_log
 from ksmbench.trace.columns import Events
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
@@ -40,7 +40,7 @@ def calls(tmp_path: Path, text: str) -> list[tuple[int, int, int, int, int]]:
     """The events of a log."""
     log = tmp_path / "log"
     log.write_text(text)
-    return rows(read_strace(log)[0].events())
+    return rows(read_log("strace", log)[0].events())
 
 
 def test_a_real_log(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Applied:
         """Whether the thread's process is recorded."""
         return tid in self._threads
 
-    def root(self, tid: int) -> None:
+    def root(self, tid: int, name: str = "") -> None:
         """Nobody is taken in unasked."""
 
     def _at(self, time_ns: int) -> int:
