@@ -26,7 +26,7 @@ _IS_FILE, _IS_PRESENT, _IS_SWAPPED, _IS_PFNZERO, _IS_HUGE = 1 << 2, 1 << 3, 1 <<
 _REGIONS = 1 << 14
 # Documentation/admin-guide/mm/pagemap.rst
 _ENTRY_PRESENT, _ENTRY_SWAPPED, _PFN_MASK = np.uint64(1 << 63), np.uint64(1 << 62), np.uint64((1 << 55) - 1)
-_ENTRY_FILE = np.uint64(1 << 61)
+_ENTRY_FILE, _ENTRY_EXCLUSIVE = np.uint64(1 << 61), np.uint64(1 << 56)
 _KPF_KSM, _KPF_ZERO_PAGE = 1 << 21, 1 << 24
 _ENTRIES = 1 << 18  # of pagemap, read at a time
 _GAP = 64  # entries that nobody asked for and are read rather than begun anew behind
@@ -149,6 +149,15 @@ class PageMap:
         except OSError:
             return np.zeros(len(pages), np.int64)
         return np.where(entries & _ENTRY_PRESENT, entries & _PFN_MASK, 0).astype(np.int64)
+
+    def exclusive(self, pages: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of the pages (int64 [n] ascending) map a frame that no other page maps right now."""
+        try:
+            entries = _entries(self._file, pages)
+        except OSError:
+            return np.zeros(len(pages), np.bool_)
+        result: npt.NDArray[np.bool_] = (entries & _ENTRY_EXCLUSIVE) != 0
+        return result
 
     def merged(self, pfn: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which of the frames (int64 [n], none of them 0) are KSM's; none where their flags are hidden."""

@@ -13,6 +13,7 @@ PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 # VmFlags of smaps that a trace carries, with the advice that sets and the one that clears each.
 FLAG_ADVICE = {"mg": (12, 13), "hg": (14, 15), "nh": (15, 14), "dc": (10, 11), "wf": (18, 19)}
 
+_KSM_RUN = Path("/sys/kernel/mm/ksm/run")
 _PF_KTHREAD = 0x00200000  # among the flags in /proc/PID/stat
 _KERNELS_OWN = ("[vdso]", "[vvar", "[vsyscall]", "[uprobes]")
 # VmFlags of memory that KSM never takes: shared, of a device, of huge pages of its own kind, or to be dropped.
@@ -145,6 +146,16 @@ def merges_any(pid: int) -> bool:
         return "ksm_merge_any: yes" in read_text(pid, "ksm_stat")
     except (ProcessGoneError, KsmbenchError):
         return False
+
+
+def may_merge(pid: int) -> bool:
+    """Return whether KSM has pages of this process, or may take some now; True where the kernel does not tell."""
+    try:
+        if _KSM_RUN.read_text().strip() == "1":
+            return True
+        return int(read_text(pid, "ksm_merging_pages")) > 0
+    except (OSError, ValueError, ProcessGoneError, KsmbenchError):
+        return True
 
 
 def thread_states(pid: int) -> list[str]:

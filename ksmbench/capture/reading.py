@@ -63,12 +63,22 @@ def differing(
 class Reader:
     """Reads pages of other processes into one buffer, which is touched once and used again.
 
-    It reads /proc/PID/mem: process_vm_readv, which is faster on large pieces, gives the process a copy of each page
-    that a fork or KSM made it share (seen on Linux 6.18).
+    There are two ways. /proc/PID/mem changes nothing. process_vm_readv is twice as fast, but gives the process a copy
+    of each page that a fork or KSM made it share (seen on Linux 6.18): it is for pages that nobody can share meanwhile
+    (`ksmbench.capture.comparing`).
     """
 
     def __init__(self) -> None:
         self._buffer = np.ones((PIECE_PAGES, PAGE_SIZE), np.uint8)
+
+    def open(self, pid: int) -> int:
+        """Open /proc/PID/mem; raises `ProcessGoneError` or `KsmbenchError`."""
+        try:
+            return os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            raise denied(pid) from None
+        except OSError:
+            raise ProcessGoneError from None
 
     def read(self, pid: int, pages: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Return the bytes of the pages (int64 [n] ascending, n at most `PIECE_PAGES`) and which of them were read.
@@ -79,12 +89,7 @@ class Reader:
         valid until the next call. Raises `ProcessGoneError` or `KsmbenchError`.
         """
         read = np.ones(len(pages), np.bool_)
-        try:
-            file = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-        except PermissionError:
-            raise denied(pid) from None
-        except OSError:
-            raise ProcessGoneError from None
+        file = self.open(pid)
         try:
             starts = np.flatnonzero(np.diff(pages, prepend=-2) != 1).tolist()
             for start, end in zip(starts, [*starts[1:], len(pages)], strict=True):

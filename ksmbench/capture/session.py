@@ -16,6 +16,7 @@ import numpy as np
 from ksmbench.capture.cautions import about_interval, about_shared
 from ksmbench.capture.cgroup import Group
 from ksmbench.capture.command import Started
+from ksmbench.capture.comparing import Comparer
 from ksmbench.capture.disclosure import Fingerprints, contents, neutral_name
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import (
@@ -99,6 +100,7 @@ def _compile() -> None:
             ids = store.add(pages)
             differing(pages, store, ids)
             store.rank()
+        Comparer(Reader(), store).compile()
 
 
 class Session:

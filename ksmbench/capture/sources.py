@@ -10,6 +10,7 @@ from ksmbench.capture.procfs import (
     all_pids,
     command_name,
     is_kernel_thread,
+    may_merge,
     parse_smaps,
     read_text,
     start_time,
@@ -54,6 +55,16 @@ class Source:
         if self.kind == "vm":
             return guest_memory(mappings)
         return [m for m in mappings if m.kind != MappingKind.NEVER]
+
+
+def never_shared(source: Source, mappings: list[Mapping]) -> list[Mapping]:
+    """Return those whose pages neither a fork nor KSM can make shared now: guest memory that KSM leaves alone."""
+    if source.kind != "vm":
+        return []
+    found = [m for m in mappings if "dc" in m.flags or m.name == "ram"]
+    if any("mg" in m.flags for m in found) and may_merge(source.pid):
+        found = [m for m in found if "mg" not in m.flags]
+    return found
 
 
 def find_guests(names: Sequence[str] = (), *, follow: bool = False, selection: str = "anonymous") -> list[Source]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from ksmbench.capture.comparing import Comparer
 from ksmbench.capture.frames import NO_FRAME, Frames
 from ksmbench.capture.known import huge_blocks, inside, pieces, places, shifted, union, within, without
 from ksmbench.capture.memory import Memory
@@ -22,14 +23,13 @@ from ksmbench.capture.procfs import (
     program_identity,
     read_text,
 )
-from ksmbench.capture.reading import PIECE_PAGES, Reader, differing
+from ksmbench.capture.reading import Reader, differing
 from ksmbench.capture.recorder import Recorder
-from ksmbench.capture.sources import Source, find_followed
+from ksmbench.capture.sources import Source, find_followed, never_shared
 from ksmbench.capture.stopping import Stopper
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import PAGE_LIMIT, Advice, Kind
 from ksmbench.trace.schema import Mapping as MappingKind
-from ksmbench.trace.spool import SpoolFullError
 
 _ABSENT = 0
 _NO_CONTENT = -1
@@ -49,6 +49,10 @@ class Shared:
     frames: Frames = field(default_factory=Frames)
     watched: list["Watched"] = field(default_factory=list)
     catch_up: Callable[[], None] = lambda: None  # applies the system calls up to now, where they are told
+    comparer: Comparer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.comparer = Comparer(self.reader, self.store)
 
 
 class Watched:
@@ -75,6 +79,7 @@ class Watched:
         self.n_pages_read = 0
         self._all, self._frames = shared.watched, shared.frames
         self._recorder, self._store, self._reader = shared.recorder, shared.store, shared.reader
+        self._comparer = shared.comparer
         self._stopper, self._catch_up = shared.stopper, shared.catch_up
         self._program: tuple[str, ...] = ()
         self._handle = -1
@@ -86,6 +91,7 @@ class Watched:
         self.zero_pages_by_ksm = False
         # Pages whose mapping a call changed since the look that goes on saw them: [start, end) each.
         self.disturbed: list[tuple[int, int]] = []
+        self._unshared: list[Mapping] = []  # as `never_shared`
         self._is_settled = False  # no fork since the last look, which knew what it shares
         self._has_forked = False
 
@@ -213,6 +219,7 @@ class Watched:
             self.disturbed = []
             layout = read_text(self.source.pid, "maps")
             mappings = self.source.mappings()
+            self._unshared = never_shared(self.source, mappings)
             pages = self._there(mappings)
             self._catch_up()
             if not self.disturbed and read_text(self.source.pid, "maps") == layout:
@@ -475,16 +482,14 @@ class Watched:
         content[pages.state == ZERO] = 0
         frames = np.flatnonzero((pages.state == PRESENT) & ~settled)
         self.n_pages_read += len(frames)
-        for start in range(0, len(frames), PIECE_PAGES):
-            piece = frames[start : start + PIECE_PAGES]
-            data, read = self._reader.read(self.source.pid, pages.page[piece])
-            self._stopper.in_time()
-            there[piece[~read]] = False
-            fresh = differing(data, self._store, content[piece]) & read
-            if fresh.any():
-                try:
-                    content[piece[fresh]] = self._store.add(data[fresh])
-                except SpoolFullError:  # ends the capture after this look
-                    there[piece[fresh]] = there[frames[start + PIECE_PAGES :]] = False
-                    break
+        unshared = np.zeros(len(frames), np.bool_)
+        if self._unshared:
+            unshared = inside(pages.page[frames], self._unshared) & self.pagemap.exclusive(pages.page[frames])
+        for rows, is_unshared in ((frames[~unshared], False), (frames[unshared], True)):
+            if len(rows):
+                found = content[rows]
+                there[rows] = self._comparer.compare(
+                    self.source.pid, pages.page[rows], found, unshared=is_unshared, in_time=self._stopper.in_time
+                )
+                content[rows] = found
         return there

@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_else(small_disk: Pat
         child.do("put(1, b'early')")
         recording = Recording([child], small_disk / "t", keep_contents=True)
         recording.looks()
-        child.do("import os; big = area(5000); big[:] = os.urandom(5000 * PAGE)")
+        child.do("import os; big = area(8000); big[:] = os.urandom(8000 * PAGE)")
         recording.looks()
         with pytest.raises(KsmbenchError, match="No space left on device") as caught:
             recording.finish()
