@@ -1,4 +1,4 @@
-"""CRIU images: pagemap-PID.img says which pages pages-N.img holds, mm-PID.img what is mapped.
+"""CRIU images: pagemap-PID.img says which pages pages-N.img holds, mm-PID.img what is mapped, core-PID.img the name.
 
 An image is two magic numbers, then messages of Protocol Buffers, each behind its length in four bytes.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 from ksmbench.imports.dump import PAGE_SIZE, Area, Dump, Extent, read_bytes, refuse
 from ksmbench.trace.schema import Advice, Mapping
 
-_COMMON, _PAGEMAP, _MM = 0x54564319, 0x56084025, 0x57492820
+_COMMON, _PAGEMAP, _MM, _CORE = 0x54564319, 0x56084025, 0x57492820, 0x55053847
+_TASK, _COMM = 3, 6  # fields of a core and of the task in it
 _PAGEMAP_NAME = re.compile(r"pagemap-(\d+)\.img")
 _IN_PARENT, _PRESENT = 1, 4  # flags of a range of pages
 _ANON_PRIVATE, _FILE_PRIVATE = 1 << 9, 1 << 6  # status of a mapping
@@ -159,11 +160,26 @@ def _areas(path: Path) -> list[Area]:
     return sorted(found, key=lambda area: area.start)
 
 
+def _name(path: Path, pid: int) -> str:
+    if not path.is_file():
+        return f"pid-{pid}"
+    for message in _messages(path, _CORE, "core"):
+        task = message.get(_TASK, [b""])[-1]
+        try:
+            comm = _message(task if isinstance(task, bytes) else b"").get(_COMM, [b""])[-1]
+        except (IndexError, ValueError):
+            refuse(path, "has a damaged task; copy it again")
+        if isinstance(comm, bytes) and comm:
+            return comm.decode(errors="replace")
+    return f"pid-{pid}"
+
+
 def _dump(path: Path, pid: int, *, is_first: bool) -> Dump:
     pages = _read_pagemap(path)
     mm = path.with_name(f"mm-{pid}.img")
     areas = _areas(mm) if mm.is_file() else [Area(start, end) for start, end in pages.ranges]
-    dump = Dump(f"pid-{pid}", "process", areas, pages.extents, pid)
+    name = _name(path.with_name(f"core-{pid}.img"), pid)
+    dump = Dump(name, "process", areas, pages.extents, pid)
     if not pages.in_parent:
         return dump
     parent = path.with_name("parent")

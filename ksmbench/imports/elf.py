@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ksmbench.imports.dump import PAGE_SIZE, Area, Dump, Extent, open_file, refuse
+from ksmbench.imports.magic import refuse_other
 from ksmbench.trace.schema import Mapping
 
 _IDENT = struct.Struct("<4sBBB9x")
@@ -166,6 +167,7 @@ def _process(path: Path, loads: list[_Segment], notes: _Notes) -> Dump:
 
 def read_elf(path: Path, *, is_first: bool) -> list[Dump]:
     """A core; what a segment has in memory but not in the file, and holes of a sparse file, are absent."""
+    refuse_other(path, "elf")
     descriptor = open_file(path)
     try:
         segments = _segments(path, descriptor)

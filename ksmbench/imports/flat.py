@@ -1,31 +1,17 @@
 """Files that are a guest's memory from address 0 on (QMP pmemsave, Firecracker, VMware), and Cloud Hypervisor's."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from ksmbench.imports.dump import PAGE_SIZE, Area, Dump, Extent, open_file, read_bytes, refuse
-
-_NOT_RAW = {
-    b"\x7fELF": "is an ELF file; import it as elf",
-    b"EMiL": "is a LiME dump; import it as lime",
-    b"KDUM": "is a kdump-compressed dump; dump-guest-memory without -z, -l or -s writes ELF",
-    b"make": "is a kdump-compressed dump; dump-guest-memory without -z, -l or -s writes ELF",
-    b"QEVM": "is a QEMU migration stream and no memory dump; use pmemsave or dump-guest-memory",
-    b"QFI\xfb": "is a qcow2 image and no memory dump",
-}
+from ksmbench.imports.dump import PAGE_SIZE, Area, Dump, Extent, read_bytes, refuse
+from ksmbench.imports.magic import refuse_other
 
 
 def _size(path: Path) -> int:
     # Of a file that is whole pages of memory.
-    descriptor = open_file(path)
-    try:
-        size, head = os.fstat(descriptor).st_size, os.pread(descriptor, 4, 0)
-    finally:
-        os.close(descriptor)
-    if head in _NOT_RAW:
-        refuse(path, _NOT_RAW[head])
+    refuse_other(path, "raw")
+    size = path.stat().st_size
     if size == 0:
         refuse(path, "is empty")
     if size % PAGE_SIZE:

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 from ksmbench.imports.dump import PAGE_SIZE, Area, Dump, Extent, open_file, refuse
+from ksmbench.imports.magic import refuse_other
 
 _HEADER = struct.Struct("<IIQQ8x")
 _MAGIC, _VERSION = 0x4C694D45, 1
@@ -15,12 +16,13 @@ def _extents(path: Path, descriptor: int, size: int) -> list[Extent]:
     at = 0
     while at < size:
         head = os.pread(descriptor, _HEADER.size, at)
+        if at == 0 and head[:4] != _MAGIC.to_bytes(4, "little"):
+            refuse(path, "is no LiME dump")
         if len(head) < _HEADER.size:
             refuse(path, f"is cut short in the header at byte {at:,}; copy it again")
         magic, version, first, last = _HEADER.unpack(head)
         if magic != _MAGIC:
-            what = "is no LiME dump" if at == 0 else f"has no LiME header at byte {at:,}, where one should be"
-            refuse(path, what)
+            refuse(path, f"has no LiME header at byte {at:,}, where one should be")
         if version != _VERSION:
             refuse(path, f"is LiME version {version}; version {_VERSION} is what is read here")
         if last < first:
@@ -33,6 +35,7 @@ def _extents(path: Path, descriptor: int, size: int) -> list[Extent]:
 
 def read_lime(path: Path, *, is_first: bool) -> list[Dump]:
     """A LiME dump; a range that does not end with a page is filled up with zeros."""
+    refuse_other(path, "lime")
     descriptor = open_file(path)
     try:
         size = os.fstat(descriptor).st_size

@@ -88,7 +88,7 @@ def image(path: Path, magic: int, messages: list[bytes]) -> None:
     path.write_bytes(struct.pack("<II", 0x54564319, magic) + body)
 
 
-PAGEMAP, MM = 0x56084025, 0x57492820
+PAGEMAP, MM, CORE = 0x56084025, 0x57492820, 0x55053847
 
 
 def criu(folder: Path, pid: int, pages: dict[int, bytes | None]) -> Path:

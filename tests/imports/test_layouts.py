@@ -1,5 +1,6 @@
 """Every format as its layout says: what is present, zero and absent, and timelines of several dumps."""
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
 from tests.commands.running import assert_one_line_mistake, run
 from tests.imports import building
-from tests.imports.building import MM, PAGE, held, page, sparse
+from tests.imports.building import CORE, MM, PAGE, held, page, sparse
 
 
 def taken(tmp_path: Path, *arguments: object) -> Path:
@@ -100,6 +101,8 @@ def test_criu(tmp_path: Path) -> None:
         vma = building.message(f1=start * PAGE, f2=end * PAGE, f7=status, f9=advice)
         listed += building.message(f14=vma)
     building.image(folder / "mm-7.img", MM, [listed])
+    task = building.message(f1=1, f2=0, f3=0, f4=0, f5=0, f6=b"redis-server")
+    building.image(folder / "core-7.img", CORE, [building.message(f1=1, f2=b"", f3=task)])
     out = taken(tmp_path, "criu", folder)
     assert held(out) == [{16: page(1), 17: page(0), 40: page(2)}, {16: page(1)}]
     trace = open_trace(out)
@@ -109,6 +112,7 @@ def test_criu(tmp_path: Path) -> None:
     assert trace.events.value[maps].tolist() == [0, 2, 1]
     assert trace.events.value[first & (trace.events.kind == Kind.MADVISE)].tolist() == [12]
     assert trace.names == ("[heap]",)
+    assert [space.name for space in trace.spaces] == ["redis-server", "pid-8"]
 
 
 def test_criu_on_earlier_images(tmp_path: Path) -> None:
@@ -162,16 +166,53 @@ def _broken(folder: Path) -> dict[str, list[tuple[str, Path]]]:
     torn = building.criu(folder / "torn", 7, {16: page(1), 17: page(2)})
     torn_map = torn / "pagemap-7.img"
     torn_map.write_bytes(torn_map.read_bytes()[:-2])
+    torn_core = building.criu(folder / "torn-core", 7, {16: page(1)})
+    building.image(torn_core / "core-7.img", CORE, [building.message(f3=b"\x32\x7fx")])
+    others = {}
+    for name, first in (
+        ("kdump", b"KDUMP   "),
+        ("diskdump", b"DISKDUMP"),
+        ("flat", b"makedumpfile"),
+        ("avml", b"AVML"),
+    ):
+        others[name] = folder / name
+        others[name].write_bytes(first.ljust(2 * PAGE, b"\0"))
+    packed = folder / "packed"
+    packed.write_bytes(gzip.compress(page(1)))
     return {
-        "raw": [("whole number of pages", text), ("empty", empty), ("import it as elf", core)],
+        "raw": [
+            ("whole number of pages", text),
+            ("empty", empty),
+            ("import it as elf", core),
+            ("unpack it first", packed),
+        ],
         "firecracker": [("whole number of pages", text), ("import it as lime", dump)],
-        "elf": [("no ELF", text), ("no ELF", empty), ("cut short", cut_core), ("no core", program)],
-        "lime": [("no LiME", core), ("empty", empty), ("cut short", cut_lime), ("no LiME header", bad_lime)],
+        "elf": [
+            ("no ELF", text),
+            ("no ELF", empty),
+            ("cut short", cut_core),
+            ("no core", program),
+            *(("dump again as ELF", others[name]) for name in ("kdump", "diskdump", "flat")),
+        ],
+        "lime": [
+            ("import it as elf", core),
+            ("no LiME", text),
+            ("empty", empty),
+            ("cut short", cut_lime),
+            ("no LiME header", bad_lime),
+            ("avml-convert", others["avml"]),
+        ],
         "cloud-hypervisor": [("lists", snapshot), ("no state", stateless), ("cannot be read", folder / "none")],
         "strace": [("no system calls", text), ("no system calls", core), ("no ordinary file", whole)],
         "perf": [("no system calls", text), ("no system calls", core), ("no ordinary file", whole)],
         "ftrace": [("no system calls", empty), ("no system calls", dump), ("cannot be read", folder / "none")],
-        "criu": [("cut short", images), ("cut short", torn), ("no pagemap", whole), ("no pagemap", text)],
+        "criu": [
+            ("cut short", images),
+            ("cut short", torn),
+            ("damaged", torn_core),
+            ("no pagemap", whole),
+            ("no pagemap", text),
+        ],
     }
 
 
