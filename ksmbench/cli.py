@@ -11,6 +11,7 @@ from ksmbench.commands.compare import compare
 from ksmbench.commands.cut import cut
 from ksmbench.commands.designs import designs
 from ksmbench.commands.doctor import doctor
+from ksmbench.commands.explain import explain
 from ksmbench.commands.imports import import_
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
@@ -39,6 +40,7 @@ for command in (
     import_,
     workload,
     info,
+    explain,
     cut,
     combine,
     designs,

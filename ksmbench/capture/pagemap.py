@@ -120,10 +120,10 @@ class PageMap:
         if self._flags >= 0:
             os.close(self._flags)
 
-    def _ioctl(self, start: int, end: int) -> tuple[int, int]:
+    def _ioctl(self, start: int, end: int, left_out: int = _IS_FILE) -> tuple[int, int]:
         # Returns how many regions were found and the address at which the walk ended.
         argument = np.array(
-            [96, 0, start, end, 0, self._regions.ctypes.data, _REGIONS, 0, _IS_FILE, _IS_FILE]
+            [96, 0, start, end, 0, self._regions.ctypes.data, _REGIONS, 0, left_out, left_out]
             + [_IS_PRESENT | _IS_SWAPPED, _IS_PRESENT | _IS_SWAPPED | _IS_PFNZERO | _IS_HUGE],
             np.uint64,
         )
@@ -167,20 +167,25 @@ class PageMap:
         result: npt.NDArray[np.bool_] = (_entries(self._flags, numbers) & np.uint64(_KPF_KSM) != 0)[inverse]
         return result
 
-    def look(self, start: int, end: int) -> Pages:
-        """Return which of the pages [start, end) are there and no file's; raises `ProcessGoneError`."""
+    def look(self, start: int, end: int, *, files: bool = False) -> Pages:
+        """Return which of the pages [start, end) are there; raises `ProcessGoneError`.
+
+        Pages of files, which those of shared memory are too, count only with `files`.
+        """
         try:
-            return self._with_zero_blocks(self._scan(start, end)) if self.has_scan else self._read(start, end)
+            if not self.has_scan:
+                return self._read(start, end, files)
+            return self._with_zero_blocks(self._scan(start, end, 0 if files else _IS_FILE))
         except OSError as error:
             if error.errno == errno.ESRCH:
                 raise ProcessGoneError from None
             raise KsmbenchError(f"the page table of process {self.pid} cannot be read ({error.strerror})") from None
 
-    def _scan(self, start: int, end: int) -> Pages:
+    def _scan(self, start: int, end: int, left_out: int) -> Pages:
         pieces = []
         at, stop = start * PAGE_SIZE, end * PAGE_SIZE
         while at < stop:
-            found, at = self._ioctl(at, stop)
+            found, at = self._ioctl(at, stop, left_out)
             pieces.append(self._regions[:found].astype(np.int64))
         regions = np.concatenate(pieces) if pieces else np.zeros((0, 3), np.int64)
         first, last = regions[:, 0] // PAGE_SIZE, regions[:, 1] // PAGE_SIZE
@@ -213,11 +218,12 @@ class PageMap:
         result: npt.NDArray[np.bool_] = zero[inverse]
         return result
 
-    def _read(self, start: int, end: int) -> Pages:
+    def _read(self, start: int, end: int, files: bool) -> Pages:
         pieces = [no_pages()]
         for at in range(start, end, _ENTRIES):
             entries = np.frombuffer(os.pread(self._file, 8 * min(_ENTRIES, end - at), 8 * at), np.uint64)
-            there = np.flatnonzero((entries & (_ENTRY_PRESENT | _ENTRY_SWAPPED) != 0) & (entries & _ENTRY_FILE == 0))
+            is_there = entries & (_ENTRY_PRESENT | _ENTRY_SWAPPED) != 0
+            there = np.flatnonzero(is_there if files else is_there & (entries & _ENTRY_FILE == 0))
             entries = entries[there]
             state = np.where(entries & _ENTRY_PRESENT, PRESENT, SWAPPED).astype(np.uint8)
             present = state == PRESENT

@@ -1,7 +1,7 @@
 """A trace's memory without any merging, event by event, and what each page's mapping is.
 
 It is the memory that the design `none` has; on top of it stands what no design needs to know, and a cut must keep: the
-`map` event that each page's mapping comes from, which tells its name, and its advice about huge pages.
+`map` event that each page's mapping comes from, which tells its name, and its advice about huge pages and merging.
 """
 
 import numpy as np
@@ -48,11 +48,13 @@ class Memory:
         self.mapcount: npt.NDArray[np.int32] = machine[at.MAPCOUNT]  # [n_frames]
         self.mapped_by = np.full(plan.n_entries, -1, np.int32)  # row of the `map` event
         self.thp = np.zeros(plan.n_entries, np.int8)  # HUGEPAGE, NOHUGEPAGE or 0
+        self.asked = np.zeros(plan.n_entries, np.int8)  # MERGEABLE, UNMERGEABLE or 0: what madvise said last
         self._machine = machine
         self._mm = np.arange(len(trace.spaces))  # of each space
         events = trace.events
-        thp = (events.kind == Kind.MADVISE) & np.isin(events.value, (Advice.HUGEPAGE, Advice.NOHUGEPAGE))
-        marked = thp | np.isin(events.kind, (Kind.MAP, Kind.EXEC, *_HANDING))
+        kept = (Advice.HUGEPAGE, Advice.NOHUGEPAGE, Advice.MERGEABLE, Advice.UNMERGEABLE)
+        advice = (events.kind == Kind.MADVISE) & np.isin(events.value, kept)
+        marked = advice | np.isin(events.kind, (Kind.MAP, Kind.EXEC, *_HANDING))
         self._marked = np.flatnonzero(marked)
         self._events = events
 
@@ -96,8 +98,11 @@ class Memory:
         if kind == Kind.MAP:
             self.mapped_by[first:last] = row
             self.thp[first:last] = 0
+            self.asked[first:last] = 0
         elif kind == Kind.MADVISE:
-            self.thp[first:last] = self._events.value[row]
+            advice = self._events.value[row]
+            column = self.asked if advice in (Advice.MERGEABLE, Advice.UNMERGEABLE) else self.thp
+            column[first:last] = advice
         elif kind == Kind.EXEC:
             self._mm[self._events.space[row]] = machine[at.VALUE][row]
         elif kind == Kind.FORK or self._moves(row, first, last):
@@ -113,9 +118,9 @@ class Memory:
         machine = self._machine
         low, high = machine[at.PAIR_FIRST][row : row + 2]
         for here, there, n in machine[at.PAIRS].reshape(-1, 3)[low:high].tolist():
-            for column in (self.mapped_by, self.thp):
+            for column in (self.mapped_by, self.thp, self.asked):
                 column[there : there + n] = column[here : here + n].copy()
         low, high = machine[at.GAP_FIRST][row : row + 2]
         for here, there, n in machine[at.GAPS].reshape(-1, 3)[low:high].tolist():
-            for column in (self.mapped_by, self.thp):
+            for column in (self.mapped_by, self.thp, self.asked):
                 column[there : there + n] = column[here]

@@ -41,9 +41,12 @@ def _distinct(ids: Ids, n: int) -> Ids:
     return np.flatnonzero(seen)
 
 
-def _oracle_frames(frame: Ids, content: Ids, mergeable: npt.NDArray[np.bool_], n_frames: int, n_contents: int) -> int:
-    # Every frame that memory outside mergeable mappings maps stays. Every other content of mergeable memory takes one
-    # frame, unless a frame that stays and that both map holds it; zero pages take none.
+def oracle_frames(frame: Ids, content: Ids, mergeable: npt.NDArray[np.bool_], n_frames: int, n_contents: int) -> int:
+    """Return how many frames pages need whose frames and contents these are (int64 [n_pages]), merged as can be.
+
+    Every frame that memory outside mergeable mappings maps stays. Every other content of mergeable memory takes one
+    frame, unless a frame that stays and that both map holds it; zero pages take none.
+    """
     stays = np.zeros(n_frames, bool)
     stays[frame[~mergeable]] = True
     held = _distinct(content[mergeable & stays[frame]], n_contents)
@@ -77,7 +80,7 @@ def _snapshot(prepared: Walk, n_contents: int) -> tuple[dict[str, int], list[dic
     n_frames = len(state.content)
     used = int(np.count_nonzero(state.mapcount))
     distinct = int(np.count_nonzero(_distinct(content, n_contents)))
-    oracle = _oracle_frames(frame, content, mergeable, n_frames, n_contents)
+    oracle = oracle_frames(frame, content, mergeable, n_frames, n_contents)
     total = {
         "pages": len(present),
         "frames": used,

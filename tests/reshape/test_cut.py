@@ -49,7 +49,7 @@ def written(trace: Trace, folder: Path) -> Trace:
     return open_trace(folder)
 
 
-def _valid(trace: Trace) -> Trace:
+def valid(trace: Trace) -> Trace:
     """Without shares with spaces that are not alive, and with huge on whole blocks: readers refuse those."""
     events = trace.events
     rows = np.arange(len(events.kind))
@@ -65,7 +65,7 @@ def _valid(trace: Trace) -> Trace:
 
 def _try(scenario: Callable[[int], Trace], seed: int, folder: Path, *, spaces: bool) -> None:
     rng = np.random.default_rng([seed, 5])
-    whole = _valid(scenario(seed))
+    whole = valid(scenario(seed))
     first, last = int(whole.events.time_ns[0]), int(whole.events.time_ns[-1])
     from_ns, until_ns = sorted(rng.integers(first, last + 1, 2).tolist())
     player = Player(whole)
@@ -108,7 +108,7 @@ def test_wild_windows_with_huge_frames(seed: int, tmp_path: Path) -> None:
 def test_a_cut_of_everything_replays_alike(seed: int) -> None:
     """ksmd finds, compares and merges the same, as contents that nobody writes mean nothing."""
     whole, settings = wild_scenario(seed)
-    whole = _valid(whole)
+    whole = valid(whole)
     made = cut(whole)
     one, other = (replay(trace, "ksm-6.18", sample="batch", cost="none", **settings) for trace in (whole, made.trace))
     assert one.samples.drop("time_ns").equals(other.samples.drop("time_ns"))

@@ -1,4 +1,4 @@
-"""Random valid traces, far wilder than any machine makes, through `info` and every design.
+"""Random valid traces, far wilder than any machine makes, through `info`, `explain` and every design.
 
 Usage: fuzz_events.py FIRST_SEED LAST_SEED. Pages stand at the edges of what the format allows, ranges are from one page
 to all, spaces fork, exec and move onto themselves. Nothing may be raised, every recount must agree, and the frames of
@@ -11,6 +11,9 @@ import sys
 import numpy as np
 
 from ksmbench.errors import UsageError
+from ksmbench.explaining import show as explanation
+from ksmbench.explaining.recorded import explained_trace
+from ksmbench.explaining.report import explain
 from ksmbench.replaying import replay
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.describe import SETTINGS, describe
@@ -129,6 +132,10 @@ def play(seed: int) -> None:
     trace, settings = wild.trace(), wild.settings()
     facts = describe(trace)
     show(facts)
+    explained = explain(explained_trace(trace))
+    explanation.show(explained, show_all=True)
+    saved = facts["memory"]["end"]["oracle_saved_pages"]
+    assert explained["savings"]["as_asked_pages"] == saved, "explain and info save different pages"
     sample = ("batch", "end", 0.01)[seed % 3]
     mergeable = ("as-is", "all", "s*1")[seed // 3 % 3]
     if trace.events.time_ns[0] == trace.events.time_ns[-1]:
