@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ksmbench.replaying import replay
     from ksmbench.sweeping import sweep
     from ksmbench.trace.store import open_trace, write_trace
+    from ksmbench.tuning import tune
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "open_trace",
     "replay",
     "sweep",
+    "tune",
     "write_trace",
 ]
 
@@ -32,6 +34,7 @@ _LAZY = {
     "open_trace": "ksmbench.trace.store",
     "replay": "ksmbench.replaying",
     "sweep": "ksmbench.sweeping",
+    "tune": "ksmbench.tuning",
     "write_trace": "ksmbench.trace.store",
 }
 

@@ -16,6 +16,7 @@ from ksmbench.commands.imports import import_
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
 from ksmbench.commands.sweep import sweep
+from ksmbench.commands.tune import tune
 from ksmbench.commands.validate import validate
 from ksmbench.commands.workload import workload
 from ksmbench.errors import KsmbenchError
@@ -47,6 +48,7 @@ for command in (
     replay,
     compare,
     sweep,
+    tune,
     validate,
 ):  # in the order of the data
     cli.add_command(command)

@@ -116,3 +116,26 @@ def parse_size(text: str) -> int:
     except (ValueError, KeyError, OverflowError):
         pass
     raise UsageError(f'size "{text}": write a number of bytes above 0, or with K, M, G or T, as in 8G')
+
+
+def parse_share(text: str) -> float:
+    """The part of 1 that "10%" or "10" is."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise UsageError(f'"{text}": write per cent above 0 and up to 100, as in 10%')
+    return share
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of "300s", "5m", "1h" or a plain number."""
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+        if 0 <= seconds < 1e9:
+            return seconds
+    except (ValueError, KeyError):
+        pass
+    raise UsageError(f'time "{text}": write a number of seconds, or with s, m or h, as in 300s')

@@ -3,6 +3,8 @@
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +34,26 @@ _ORDER = (
 Row = dict[str, Any]
 
 
-def check_sweep_output(path: str | os.PathLike[str], *, force: bool) -> Path:
+@dataclass(frozen=True)
+class Advice:
+    """What a search adds to the page of its sweep, and to its folder."""
+
+    sentences: list[str]
+    label: str  # of the combination that it is about
+    mark: str  # of that row of the table
+    command: str  # that makes it again
+    files: dict[str, str] = field(default_factory=dict)  # texts by name
+
+
+def check_sweep_output(path: str | os.PathLike[str], *, force: bool, more: Sequence[str] = ()) -> Path:
     """The folder that a sweep may write; raises `UsageError` where something else is in its place."""
     folder = Path(path)
     if not folder.exists():
         return folder
     there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else None
-    if there is None or not there <= {*FILES, UNFINISHED}:
+    if there is None or not there <= {*FILES, *more, UNFINISHED}:
         raise UsageError(f"{folder} exists and is no sweep; choose another name")
-    if there & set(FILES) and not force:
+    if there & {*FILES, *more} and not force:
         raise UsageError(f"{folder} exists already; choose another name or pass --force")
     return folder
 
@@ -165,11 +178,12 @@ def _refusals(sweep: Sweep, trace: str) -> list[str]:
     return [f"{how_many} left out, as they cannot be; the first: {refused['why'][0]}."]
 
 
-def _section(sweep: Sweep, trace: str) -> dict[str, Any]:
+def _section(sweep: Sweep, trace: str, advice: Advice | None) -> dict[str, Any]:
     rows = ranked(sweep, trace)
     on_front = sorted((row for row in rows if row["on_front"]), key=lambda row: float(row["scan_cost_cpu_share"]))
     defaults = [row for row in rows if row.get("is_default")]
-    told = list({row["label"]: row for row in [*_thin(on_front), *defaults]}.values())
+    advised = [row for row in rows if advice is not None and row["label"] == advice.label]
+    told = list({row["label"]: row for row in [*advised, *_thin(on_front), *defaults]}.values())
     labels = [row["label"] for row in told]
     bounds = sweep.bounds.filter(trace=trace)
     page_size = sweep.page_size[trace]
@@ -177,7 +191,8 @@ def _section(sweep: Sweep, trace: str) -> dict[str, Any]:
     possible = floor - end_of(bounds, ORACLE)["frames"] * page_size
     cells = table(rows)
     for cell, row in zip(cells, rows, strict=True):
-        marks = ("front" if row["on_front"] else "", "default" if row.get("is_default") else "")
+        mark = advice.mark if advice is not None and row["label"] == advice.label else ""
+        marks = (mark, "front" if row["on_front"] else "", "default" if row.get("is_default") else "")
         cell["mark"] = ", ".join(filter(None, marks))
     shown = pl.DataFrame(told, infer_schema_length=None)
     count = f"{len(on_front):,} of {len(rows):,} combinations are on the front of saved memory against CPU time."
@@ -186,6 +201,7 @@ def _section(sweep: Sweep, trace: str) -> dict[str, Any]:
         "notes": sweep.notes[trace],
         "seconds": float(bounds["time_ns"].max() or 0) / 1e9,  # type: ignore[arg-type]
         "findings": [
+            *(advice.sentences if advice else []),
             *findings(told, floor, possible),
             *against_default(rows),
             count,
@@ -211,23 +227,26 @@ def _provenance(sweep: Sweep) -> list[dict[str, Any]]:
     return told
 
 
-def render(sweep: Sweep) -> dict[str, str]:
+def render(sweep: Sweep, advice: Advice | None = None) -> dict[str, str]:
     """The texts of `report.html` and `report.md` by file name."""
     return render_page(
-        [_section(sweep, trace) for trace in sweep.page_size],
+        [_section(sweep, trace, advice) for trace in sweep.page_size],
         metrics=shown_metrics(sweep.summary.to_dicts()),
         provenance=_provenance(sweep),
-        command=command(sweep),
+        command=advice.command if advice else command(sweep),
         designs=sweep.summary.select(LABEL)["label"].unique().to_list(),
     )
 
 
-def write_sweep(sweep: Sweep, folder: Path) -> None:
-    """Write `sweep` as `folder`, in place of its unfinished replays; raises `KsmbenchError` where it cannot."""
+def write_sweep(sweep: Sweep, folder: Path, advice: Advice | None = None) -> None:
+    """Write `sweep` as `folder`, with what `advice` adds, in place of its unfinished replays.
+
+    Raises `KsmbenchError` where it cannot.
+    """
     scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.new")
     try:
         scratch.mkdir(parents=True)
-        for name, text in render(sweep).items():
+        for name, text in (render(sweep, advice) | (advice.files if advice else {})).items():
             (scratch / name).write_text(text, encoding="utf-8")
         sweep.samples.write_parquet(scratch / "samples.parquet")
         sweep.summary.write_parquet(scratch / "summary.parquet")

@@ -1,242 +1,19 @@
 """`ksmbench.sweep`: a grid of settings x designs x traces, on all cores or a cluster, stopped and resumed at will."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ksmbench.comparing import (
-    BOUNDS,
-    KEYS,
-    POLICY,
-    Spec,
-    Task,
-    bound_sample,
-    open_traces,
-    stack,
-    summary_frame,
-    with_policies,
-)
-from ksmbench.engine.cost import CostProfile, find_profile
-from ksmbench.engine.jit import is_cold
+from ksmbench.comparing import open_traces, with_policies
+from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.plan import MAX_MEMORY
-from ksmbench.errors import KsmbenchError, UsageError
-from ksmbench.metrics.front import front
-from ksmbench.sweeping.executors import Workers, dask_executor, local_executor
-from ksmbench.sweeping.grid import MAX_REPLAYS, Vary, complete, grid
-from ksmbench.sweeping.journal import Journal
-from ksmbench.sweeping.point import Point, engine, trace_digest
-from ksmbench.sweeping.running import TRIES, run_points
+from ksmbench.sweeping.bench import Progress, Sweep, open_bench
+from ksmbench.sweeping.grid import MAX_REPLAYS, Vary, grid
 from ksmbench.trace.columns import Trace
-from ksmbench.trace.store import write_trace
-from ksmbench.trace.tunes import tuned
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ksmbench.comparing import AnyTrace
-
-Progress = Callable[[int, int], None]  # told how many replays are done, of how many
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What `sweep` found.
-
-    `samples` leads with trace, design, settings (text) and goes on as a replay's. `summary` has one row per trace and
-    combination: the same three, a column for each varied setting, every key of a replay's summary, and `on_front`: does
-    nothing else on this trace save as much for less CPU time, or more for as much? `bounds` are the samples of `none`
-    and `oracle`. `defaults` and `default_samples` are the same of each design with its default settings. `refused` has
-    the combinations that no kernel takes, with the reason.
-    """
-
-    samples: "pl.DataFrame"
-    summary: "pl.DataFrame"
-    bounds: "pl.DataFrame"
-    defaults: "pl.DataFrame"
-    default_samples: "pl.DataFrame"
-    refused: "pl.DataFrame"
-    page_size: dict[str, int]  # of every trace, bytes
-    paths: dict[str, str]  # of every trace
-    notes: dict[str, str]  # what every trace says about itself
-    designs: list[str]  # as asked for
-    vary: dict[str, list[Any]]
-    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
-    provenance: dict[str, dict[str, Any]]  # of each trace, of one replay on it
-    output: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Work:
-    """All replays of a sweep: the grid, and what it is seen beside."""
-
-    grid: list[Point]
-    bounds: list[Point]
-    defaults: list[Point]
-
-    @property
-    def points(self) -> list[Point]:
-        """Each replay once. First the one that is most likely to be refused where everything is."""
-        unique = {point.identity: point for point in [*self.defaults, *self.bounds, *self.grid]}
-        return list(unique.values())
-
-
-@contextmanager
-def _on_disk(opened: dict[str, Trace]) -> Iterator[dict[str, str]]:
-    # Where workers find each trace: one that was made in memory is written first.
-    scratch = Path(tempfile.mkdtemp(prefix="ksmbench-sweep-")) if any(not t.path for t in opened.values()) else None
-    try:
-        paths = {}
-        for number, (label, trace) in enumerate(opened.items()):
-            if trace.path is None and scratch is not None:
-                write_trace(trace, scratch / str(number))
-            paths[label] = str(trace.path.resolve() if trace.path else (scratch or Path()) / str(number))
-        yield paths
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _plan(
-    opened: dict[str, Trace], paths: dict[str, str], specs: list[Spec], varied: set[str], options: dict[str, Any]
-) -> _Work:
-    more = {name: options[name] for name in ("until", "mergeable", "max_memory")}
-    sample = options["sample"]
-    profile = find_profile(options["cost"])
-    this = engine()
-    memory = options["host_memory"]
-    work = _Work([], [], [])
-    for label, trace in opened.items():
-        left_out: bool | tuple[str, ...] = options["ignore_tune"] or tuple(sorted(varied & tuned(trace)))
-        about: dict[str, Any] = more | {
-            "path": paths[label],
-            "trace": trace_digest(trace),
-            "cost": profile,
-            "ignore_tune": left_out,
-            "host_memory": memory,
-            "engine": this,
-        }
-        work.grid.extend(Point(task=Task(label, spec, sample), **about) for spec in specs)
-        beside = bound_sample(trace, sample)
-        work.bounds.extend(Point(task=Task(label, Spec(name), beside), **about) for name in BOUNDS)
-        names = dict.fromkeys(spec.design for spec in specs)
-        work.defaults.extend(Point(task=Task(label, Spec(name), sample), **about) for name in names)
-    return work
-
-
-@contextmanager
-def _journal(folder: Path | None, mine: set[str], force: bool) -> Iterator[Journal]:
-    # In the output folder, or where there is none in a folder that goes with the sweep.
-    place = Path(tempfile.mkdtemp(prefix="ksmbench-sweep-")) if folder is None else folder
-    try:
-        journal = Journal(place)
-        try:
-            others = journal.others(mine)
-            if others and not force:
-                raise UsageError(
-                    f"{place} holds {others:,} replays of an unfinished sweep of other arguments, another trace or "
-                    "another version; go on with those, choose another folder, or pass --force to begin anew"
-                )
-            if others:
-                journal.discard()
-            yield journal
-        finally:
-            journal.close()
-    finally:
-        if folder is None:
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def _run(
-    work: _Work, journal: Journal, executor: Executor, progress: Progress | None, *, local: bool
-) -> dict[str, KsmbenchError]:
-    # Replays what the journal does not hold; gives back what was refused, by identity.
-    kept = journal.kept()
-    points = work.points
-    todo = [point for point in points if point.identity not in kept]
-    must = {point.identity for point in (*work.defaults, *work.bounds)}
-    n_done = len(points) - len(todo)
-    refused: dict[str, KsmbenchError] = {}
-    lost: dict[Point, str] = {}
-    if progress is not None:
-        progress(n_done, len(points))
-    alone = 1 if local and is_cold() else 0  # compiles, once for all
-    for part in (todo[:alone], todo[alone:]):
-        for point, outcome in run_points(executor, part, lost):
-            if isinstance(outcome, KsmbenchError):
-                if point.identity in must:
-                    raise outcome
-                refused[point.identity] = outcome
-            else:
-                journal.keep(point, outcome)
-            n_done += 1
-            if progress is not None:
-                progress(n_done, len(points))
-        if lost:
-            break
-    if lost:
-        point, why = next(iter(lost.items()))
-        raise KsmbenchError(
-            f"{len(lost):,} of {len(points):,} replays failed {TRIES} times, as {point.task.spec} on "
-            f"{point.task.label}: {why}; the others are kept, and the same command tries these again (with fewer "
-            "--jobs each has more memory)"
-        )
-    if all(point.identity in refused for point in work.grid):
-        raise refused[work.grid[0].identity]
-    return refused
-
-
-def _rows(points: Sequence[Point], journal: Journal, varied: Iterable[str]) -> "pl.DataFrame":
-    rows = []
-    for point in points:
-        settings = dict(complete(point.task.spec))
-        settings[POLICY] = point.task.spec.policy
-        named = dict(zip(KEYS, point.task.key, strict=True)) | {name: settings[name] for name in varied}
-        rows.append(named | journal.facts(point).summary)
-    return summary_frame(rows)
-
-
-def _with_front(summary: "pl.DataFrame") -> "pl.DataFrame":
-    import polars as pl
-
-    pairs = summary.select("trace", "saved_bytes", "scan_cost_cpu_share").rows()
-    chosen = [False] * len(pairs)
-    for trace in dict.fromkeys(pair[0] for pair in pairs):
-        rows = [i for i, pair in enumerate(pairs) if pair[0] == trace]
-        for i, is_on in zip(rows, front([pairs[i][1:] for i in rows]), strict=True):
-            chosen[i] = is_on
-    return summary.with_columns(pl.Series("on_front", chosen))
-
-
-def _samples(points: Sequence[Point], journal: Journal) -> "pl.DataFrame":
-    return stack((point.task, journal.read(point).samples) for point in points)
-
-
-def _refused_frame(work: _Work, refused: dict[str, KsmbenchError]) -> "pl.DataFrame":
-    import polars as pl
-
-    rows = [(*point.task.key, str(refused[point.identity])) for point in work.grid if point.identity in refused]
-    return pl.DataFrame(rows, schema=dict.fromkeys((*KEYS, "why"), pl.String), orient="row")
-
-
-def _collect(work: _Work, journal: Journal, refused: dict[str, KsmbenchError], varied: Iterable[str]) -> dict[str, Any]:
-    # In the order of the grid, whenever and wherever each was replayed: the same sweep gives the same tables.
-    done = [point for point in work.grid if point.identity not in refused]
-    first = {point.task.label: point for point in reversed(done)}
-    return {
-        "samples": _samples(done, journal),
-        "summary": _with_front(_rows(done, journal, varied)),
-        "bounds": _samples(work.bounds, journal),
-        "defaults": _rows(work.defaults, journal, ()),
-        "default_samples": _samples(work.defaults, journal),
-        "refused": _refused_frame(work, refused),
-        "provenance": {label: journal.facts(point).provenance for label, point in first.items()},
-    }
 
 
 def sweep(
@@ -277,36 +54,32 @@ def sweep(
     from ksmbench.report.sweep import check_sweep_output, write_sweep
 
     wanted = with_policies(designs, [policy] if isinstance(policy, str) else policy)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs={jobs}: must be 1 or more")
-    if (jobs is not None) + (dask is not None) + (executor is not None) > 1:
-        raise UsageError("jobs, dask and executor each say where replays run; give one of them")
     listed = {name: list(given) for name, given in (vary or {}).items()}
     folder = None if output is None else check_sweep_output(output, force=force)
     n_traces = 1 if isinstance(traces, Trace | str | os.PathLike) else len(traces)
     specs = grid(wanted, listed, n_traces, max_replays)
-    opened = open_traces(traces)
-    options = {"sample": sample, "cost": cost, "until": until, "mergeable": mergeable, "ignore_tune": ignore_tune}
-    options["host_memory"] = host_memory
-    with _on_disk(opened) as paths:
-        work = _plan(opened, paths, specs, set(listed), options | {"max_memory": max_memory or MAX_MEMORY})
-        identities = {point.identity for point in work.points}
-        with _journal(folder, identities, force) as journal:
-            where = dask_executor(dask) if dask else nullcontext(executor) if executor else local_executor(jobs)
-            with where as chosen:
-                refused = _run(work, journal, chosen, progress, local=isinstance(chosen, Workers))
-            found = Sweep(
-                **_collect(work, journal, refused, listed),
-                page_size={label: trace.page_size for label, trace in opened.items()},
-                paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
-                notes={label: str(trace.manifest.get("notes") or "") for label, trace in opened.items()},
-                designs=wanted,
-                vary=listed,
-                options=options,
-                output=folder,
-            )
-            if folder is not None:
-                write_sweep(found, folder)
+    options = {
+        "sample": sample,
+        "cost": cost,
+        "until": until,
+        "mergeable": mergeable,
+        "ignore_tune": ignore_tune,
+        "host_memory": host_memory,
+        "max_memory": max_memory or MAX_MEMORY,
+    }
+    with open_bench(
+        open_traces(traces),
+        options,
+        folder,
+        only=(specs, listed),
+        force=force,
+        jobs=jobs,
+        dask=dask,
+        executor=executor,
+    ) as bench:
+        found = bench.run(specs, wanted, listed, progress=progress, output=folder)
+        if folder is not None:
+            write_sweep(found, folder)
     return found
 
 
