@@ -199,22 +199,18 @@ class PageMap:
     def _with_zero_blocks(self, pages: Pages) -> Pages:
         # PAGEMAP_SCAN does not tell the huge zero page from a huge frame.
         heads = np.flatnonzero(pages.huge & (pages.page % HUGE_PAGES == 0) & (pages.state == PRESENT))
-        for head in heads:
-            entry = np.frombuffer(os.pread(self._file, 8, int(pages.page[head]) * 8), np.uint64)
-            if len(entry) and self._zero_frames(entry)[0]:
-                pages.state[head : head + HUGE_PAGES] = ZERO
-                pages.huge[head : head + HUGE_PAGES] = False
-                pages.pfn[head : head + HUGE_PAGES] = 0
+        for head in heads[self._are_zero(pages.pfn[heads])]:
+            pages.state[head : head + HUGE_PAGES] = ZERO
+            pages.huge[head : head + HUGE_PAGES] = False
+            pages.pfn[head : head + HUGE_PAGES] = 0
         return pages
 
-    def _zero_frames(self, entries: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        # Which of the entries map the zero page or the huge zero page; none where frames are hidden from us.
-        frames, inverse = np.unique(entries & _PFN_MASK, return_inverse=True)
-        zero = np.zeros(len(frames), np.bool_)
-        if self._flags >= 0:
-            for i in np.flatnonzero(frames):
-                flags = os.pread(self._flags, 8, int(frames[i]) * 8)
-                zero[i] = bool(int.from_bytes(flags, "little") & _KPF_ZERO_PAGE)
+    def _are_zero(self, pfn: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        # Which of the frames are the zero page or the huge zero page; none where they are hidden from us (0).
+        if self._flags < 0 or not pfn.any():
+            return np.zeros(len(pfn), np.bool_)
+        numbers, inverse = np.unique(pfn, return_inverse=True)
+        zero = (_entries(self._flags, numbers) & np.uint64(_KPF_ZERO_PAGE) != 0) & (numbers != 0)
         result: npt.NDArray[np.bool_] = zero[inverse]
         return result
 
@@ -227,7 +223,8 @@ class PageMap:
             entries = entries[there]
             state = np.where(entries & _ENTRY_PRESENT, PRESENT, SWAPPED).astype(np.uint8)
             present = state == PRESENT
-            state[np.flatnonzero(present)[self._zero_frames(entries[present])]] = ZERO
+            pfn = (entries[present] & _PFN_MASK).astype(np.int64)
+            state[np.flatnonzero(present)[self._are_zero(pfn)]] = ZERO
             pfn = np.where(state == PRESENT, entries & _PFN_MASK, 0).astype(np.int64)
             pieces.append(Pages(there + at, state, np.zeros(len(there), np.bool_), pfn))
         return join(pieces)

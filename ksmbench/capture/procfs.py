@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ksmbench.errors import KsmbenchError
@@ -64,8 +65,10 @@ def read_text(pid: int, name: str) -> str:
         raise denied(pid) from None
 
 
-def _mapping(header: str, flags: frozenset[str]) -> Mapping | None:
-    # The mapping of a header line of smaps.
+@lru_cache(maxsize=1 << 16)
+def _mapping(header: str, flag_words: str) -> Mapping | None:
+    # The mapping of a header line of smaps and its flags; from look to look most are the same.
+    flags = frozenset(flag_words.split())
     match = _HEADER.match(header)
     if match is None:
         return None
@@ -89,7 +92,7 @@ def parse_smaps(text: str) -> list[Mapping]:
     result = []
     for block in blocks:
         flags, _, rest = block.partition("\n")
-        if mapping := _mapping(header, frozenset(flags.split())):
+        if mapping := _mapping(header, flags):
             result.append(mapping)
         header = rest.partition("\n")[0]
     return result
