@@ -47,6 +47,7 @@ from ksmbench.trace.store import write_trace
 
 _CHECKPOINT_S = 10.0
 _CHECKPOINT_SHARE = 0.05  # of the time, at most
+_FIRST_LOOK_S = 10.0  # in which those are looked at that come while it goes on
 _LEAST_MEMORY = 256 << 20  # bytes, for contents
 
 
@@ -229,10 +230,14 @@ class Session:
         for watched in self._watched:
             watched.zero_pages_by_ksm |= _places_zero_pages(settings)  # they stay when it no longer places any
 
-    def _look_at_each(self, clock: Callable[[], int]) -> None:
-        # Parents come before their children, which are found once the parent was looked at.
+    def _look_at_each(self, clock: Callable[[], int], least_s: float = 0.0) -> None:
+        # Parents come before their children, which are found once the parent was looked at. Where processes come as
+        # fast as they are looked at, those that came last wait for the next look: else this one would never end.
         assert self._tree is not None
-        for watched in self._watched:  # grows meanwhile
+        n, late = len(self._watched), time.monotonic() + max(self._options.interval_s, least_s)
+        for number, watched in enumerate(self._watched):  # grows meanwhile
+            if number >= n and time.monotonic() > late:
+                break
             if watched.alive:
                 watched.look(clock)
             if watched.alive and watched.source.follow:
@@ -245,7 +250,7 @@ class Session:
         # The state found: all of it has time 0, and nothing that was seen later has.
         assert self._tree is not None
         began = time.monotonic()
-        self._look_at_each(lambda: 0)
+        self._look_at_each(lambda: 0, _FIRST_LOOK_S)
         self._begin = time.monotonic()
         if self._start is not None:
             self._start.go()

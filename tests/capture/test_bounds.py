@@ -1,6 +1,7 @@
 """A capture keeps to its share of a CPU and to its space on disk, and says what an interval is too long for."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ksmbench.commands.capture import capture
 from ksmbench.errors import KsmbenchError
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.spool import SpoolFullError
+from ksmbench.trace.store import open_trace
 from tests.capture.child import PAGE, Child, Memory, Recording, needs_root
 
 
@@ -140,3 +142,20 @@ def test_percentages() -> None:
         done = CliRunner().invoke(capture, ["-o", "t", "--pid", "1", "--max-cpu", wrong])
         assert done.exit_code == 2
         assert "percentage" in done.output
+
+
+@needs_root
+def test_looks_end_though_processes_come_all_the_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    words = ["sh", "-c", "while :; do sleep 0.03; done"]
+    options = ["--interval", "0.2", "--duration", "3"]
+    CliRunner().invoke(capture, ["-o", str(tmp_path / "t"), *options, "--", *words], catch_exceptions=False)
+    assert time.monotonic() - began < 30
+    trace = open_trace(tmp_path / "t")
+    assert trace.manifest["capture"]["end"] == {
+        **trace.manifest["capture"]["end"],
+        "complete": True,
+        "reason": "duration",
+    }
+    assert trace.manifest["capture"]["looks"] > 3
+    assert len(trace.spaces) > 20
