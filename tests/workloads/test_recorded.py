@@ -1,14 +1,25 @@
 """The programs that recorded workloads run do what the traces need, in small and without a capture."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.capture.child import ksm_lock
 from tests.capture.truth import children_of
+from workloads.balloon_guest.monitor import Monitor
+from workloads.database_cgroup.__main__ import group
+from workloads.database_cgroup.client import Redis, record
+from workloads.prefork_prctl.service import Site
 from workloads.prefork_server.load import send
 from workloads.prefork_server.service import WORKERS, Catalogue
+from workloads.short_functions.platform import FUNCTIONS
 
 
 def _serve(server: "subprocess.Popen[bytes]", path: Path) -> None:
@@ -44,3 +55,124 @@ def test_new_prices_are_the_same_in_whichever_process() -> None:
         other.reprice(epoch)
     assert one.table[600 * 256 : 1200 * 256] == other.table[600 * 256 : 1200 * 256]
     assert one.table[:] != other.table[:]
+
+
+def test_pages_that_workers_render_are_the_same_until_a_category_changes() -> None:
+    one, other = Site(), Site()
+    assert one.render(3) == other.render(3) == one.render(3)
+    before = one.render(0)
+    one._change()
+    assert one.render(0) != before
+    assert other.render(0) == before
+    other._change()
+    assert other.render(0) == one.render(0)
+
+
+def test_a_worker_that_opted_in_answers_and_journals() -> None:
+    site = Site()
+    assert site.enter(16) == 2 * site.enter(0)
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(b"GET /items/item-00042 HTTP/1.1\r\n\r\n")
+        site.answer(here)
+        answer = there.recv(8192)
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\nContent-Length: 1500\r\n\r\n<h1>item-00042</h1>")
+    assert b'"item": "item-00042"' in site._journal[:512]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_run_and_end(name: str) -> None:
+    path = Path(__file__).parents[2] / "workloads" / "short_functions" / "function.py"
+    done = subprocess.run([sys.executable, "-I", path, name, "5", "0"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= 0
+
+
+def test_what_the_platform_starts_is_mergeable_through_exec(tmp_path: Path) -> None:
+    code = "from workloads.mergeable import opt_in; import subprocess, sys; opt_in(); print(subprocess.run("
+    code += "['cat', '/proc/self/ksm_stat'], capture_output=True, text=True).stdout)"
+    with ksm_lock():
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if "ksm_merge_any" not in said.stdout:
+        pytest.skip("this kernel does not tell of PR_SET_MEMORY_MERGE")
+    assert "ksm_merge_any: yes" in said.stdout
+
+
+def test_records_differ_by_key_and_version_and_are_the_same_wherever_made() -> None:
+    assert record(1, 0) == record(1, 0)
+    assert len({record(key, version) for key in range(50) for version in range(3)}) == 150
+
+
+def test_commands_and_answers_of_the_database_fit(tmp_path: Path) -> None:
+    path = tmp_path / "redis"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        redis = Redis(str(path))
+        server, _ = listening.accept()
+        with server:
+            server.sendall(b"+OK\r\n$5\r\nhello\r\n$-1\r\n")
+            answers = redis.do([("SET", "a", "hällo"), ("GET", "a"), ("GET", "b")])
+            assert answers == [b"OK", b"hello", b"-1"]
+            sent = server.recv(4096)
+            redis.close()
+    assert sent.startswith(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$6\r\nh\xc3\xa4llo\r\n*2\r\n")
+
+
+def test_the_monitor_speaks_qmp_past_events(tmp_path: Path) -> None:
+    path = tmp_path / "qmp"
+    sizes = iter([200, 160])
+
+    def qemu(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rw", encoding="utf-8") as lines:
+            print('{"QMP": {}}', file=lines, flush=True)
+            for line in lines:
+                command = json.loads(line)
+                if command["execute"] == "query-balloon":
+                    print('{"event": "BALLOON_CHANGE"}', file=lines)
+                    print(json.dumps({"return": {"actual": next(sizes) << 20}}), file=lines, flush=True)
+                elif command["execute"] == "eject":
+                    print('{"error": {"desc": "no such device"}}', file=lines, flush=True)
+                else:
+                    print('{"return": {}}', file=lines, flush=True)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        server = threading.Thread(target=qemu, args=(listening,))
+        server.start()
+        monitor = Monitor(path)
+        assert monitor.balloon(160) == 160
+        with pytest.raises(RuntimeError, match="eject: no such device"):
+            monitor.do("eject")
+        monitor.close()
+        server.join(10)
+    assert not server.is_alive()
+
+
+def test_a_database_runs_in_a_group_and_leaves_none(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or " cgroup" not in Path("/proc/mounts").read_text():
+        pytest.skip("a control group is made by root, where they are mounted")
+    with ksm_lock(), group() as folder:
+        launcher = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "workloads.database_cgroup.launcher",
+                str(folder),
+                str(tmp_path),
+                "0",
+                "0",
+                "sleep",
+                "60",
+            ],
+            stderr=subprocess.PIPE,
+        )
+        end = time.monotonic() + 20
+        while str(launcher.pid) not in (folder / "cgroup.procs").read_text().split() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert str(launcher.pid) in (folder / "cgroup.procs").read_text().split()
+        launcher.terminate()
+        launcher.communicate()
+    assert not folder.exists()

@@ -27,8 +27,8 @@ def _mount() -> Path:
 
 
 @contextmanager
-def _group() -> Iterator[Path]:
-    # A new control group, gone afterwards; what is in it must have ended then.
+def group() -> Iterator[Path]:
+    """A new control group, gone afterwards; what is in it must have ended then."""
     folder = _mount() / f"ksmbench-database-{os.getpid()}"
     folder.mkdir()
     try:
@@ -39,15 +39,15 @@ def _group() -> Iterator[Path]:
 
 def _record(wanted: Wanted) -> int:
     server = server_command()
-    with ksm_off(), _group() as group, tempfile.TemporaryDirectory(prefix="ksmbench-database-") as scratch:
+    with ksm_off(), group() as folder, tempfile.TemporaryDirectory(prefix="ksmbench-database-") as scratch:
         module = ["python", "-m", "workloads.database_cgroup.launcher"]
-        how = [str(group), scratch, str(wanted["records"]), str(wanted["clients"]), *server]
+        how = [str(folder), scratch, str(wanted["records"]), str(wanted["clients"]), *server]
         launcher = subprocess.Popen([*module, *how], env=environment(), stdout=subprocess.PIPE, text=True)
         try:
             assert launcher.stdout is not None
             if launcher.stdout.readline().strip() != "ready":
                 raise click.ClickException("the database did not start; what it said stands above")
-            with capture_of(wanted, ["--cgroup", str(group)]) as capture:
+            with capture_of(wanted, ["--cgroup", str(folder)]) as capture:
                 pass
             return int(capture.returncode)
         finally:

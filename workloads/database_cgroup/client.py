@@ -43,6 +43,11 @@ class Redis:
         self._socket.sendall(b"".join(packed))
         return [self._answer() for _ in commands]
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._answers.close()
+        self._socket.close()
+
     def _answer(self) -> bytes:
         line = self._answers.readline()
         if not line:
