@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ksmbench.commands.progress import progress_bar
+from ksmbench.errors import UsageError
 
 # For --help, which must not wait for numba; a test compares them with the readers.
 FORMATS = ("raw", "elf", "lime", "firecracker", "cloud-hypervisor", "criu", "strace", "perf", "ftrace")
@@ -26,6 +27,8 @@ ZEROES = ("frames", "read", "absent")
 )
 @click.option("--mergeable", is_flag=True, help="As if every mapping had been advised MADV_MERGEABLE.")
 @click.option("--keep-contents", is_flag=True, help="Keep the pages' bytes in the trace, as combine needs them.")
+@click.option("--log", default="", metavar="FORMAT:FILE", help="What happened between dumps (elf, criu) of processes.")
+@click.option("--log-start", default="", metavar="TIME", help="The log's time at second 0 [default: its first call].")
 @click.option("--label", default="", help="A name for plots [default: the first file's].")
 @click.option("--force", is_flag=True, help="Replace an existing trace.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -38,6 +41,8 @@ def import_(
     zeroes: str,
     mergeable: bool,
     keep_contents: bool,
+    log: str,
+    log_start: str,
     label: str,
     force: bool,
     as_json: bool,
@@ -61,19 +66,27 @@ def import_(
     Several files are several spaces at time 0; with --at they are moments of one space, or of those that --name names.
     Memory that a file leaves out, as a hole or altogether, is absent.
 
+    With --log, the dumps of processes are moments of what a log of system calls tells: --at counts from --log-start,
+    which is a time of the log's clock (strace: seconds since 1970, or as 2026-11-25T10:00:00; perf and ftrace: the
+    seconds that stand in their lines).
+
     \b
     Example: ksmbench import elf a.core b.core -o two --mergeable
              ksmbench import raw first later -o guest --at 0 --at 60
+             ksmbench import elf early.core late.core --at 5 --at 60 --log perf:script.txt -o service
     """
     from ksmbench.commands.reshaped import print_made, refuse_in_the_way
     from ksmbench.imports.importing import Wanted, import_dumps, ranked_pages
+    from ksmbench.imports.joining import import_joined
     from ksmbench.trace.ranking import ContentStore
     from ksmbench.trace.store import write_trace
 
     refuse_in_the_way(output, force)
-    wanted = Wanted(format_name, files, at_s, names, zeroes, mergeable, label)
+    if log_start and not log:
+        raise UsageError("--log-start is about a log; name it with --log")
+    wanted = Wanted(format_name, files, at_s, names, zeroes, mergeable, label, log, log_start)
     with ContentStore() as store:
         with progress_bar("reading") as tell:
-            trace, notes = import_dumps(wanted, store, tell)
+            trace, notes = (import_joined if log else import_dumps)(wanted, store, tell)
         write_trace(trace, output, force=force, pages=ranked_pages(store) if keep_contents else None)
     print_made(output, trace, notes, as_json)

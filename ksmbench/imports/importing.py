@@ -59,16 +59,21 @@ class Wanted:
     zeroes: str = ZEROES[0]
     asks: bool = False
     label: str = ""
+    log: str = ""  # FORMAT:FILE, which tells what happens between the dumps
+    log_start: str = ""  # the log's time at trace time 0
 
 
 @dataclass(frozen=True)
-class _Moment:
+class Moment:
+    """A file that is to be taken at a time of the trace."""
+
     time_ns: int
     file: Path
     space: str  # the key of its space; several with --at and no names
 
 
-def _moments(wanted: Wanted) -> list[_Moment]:
+def moments_of(wanted: Wanted) -> list[Moment]:
+    """The files in the order of their times; raises `UsageError` where these cannot be meant."""
     n = len(wanted.files)
     for what, given in (("--at", wanted.at_s), ("--name", wanted.names)):
         if given and len(given) != n:
@@ -78,7 +83,7 @@ def _moments(wanted: Wanted) -> list[_Moment]:
             raise UsageError(f"--at {seconds:g}: must be 0 or more seconds, within what a trace's clock holds")
     times = [round(seconds * 1e9) for seconds in wanted.at_s] or [0] * n
     keys = list(wanted.names) or (["all"] * n if wanted.at_s else [str(i) for i in range(n)])
-    moments = [_Moment(*cells) for cells in zip(times, wanted.files, keys, strict=True)]
+    moments = [Moment(*cells) for cells in zip(times, wanted.files, keys, strict=True)]
     if len({(moment.time_ns, moment.space) for moment in moments}) < n:
         raise UsageError(
             "two files are of one moment of one space; give different times with --at, or names with --name"
@@ -99,10 +104,10 @@ class _Import:
         self._done = self._all = 0
 
     def run(self) -> None:
-        moments = _moments(self.wanted)
+        moments = moments_of(self.wanted)
         read = READERS[self.wanted.format]
         begun: set[str] = set()
-        dumps: list[tuple[_Moment, list[Dump]]] = []
+        dumps: list[tuple[Moment, list[Dump]]] = []
         for moment in moments:
             found = read(moment.file, is_first=moment.space not in begun)
             begun.add(moment.space)
@@ -115,15 +120,15 @@ class _Import:
                 self._add(moment, dump, len(found))
             self._end_others(moment, {self._key(moment, dump) for dump in found})
 
-    def _key(self, moment: _Moment, dump: Dump) -> tuple[str, object]:
+    def _key(self, moment: Moment, dump: Dump) -> tuple[str, object]:
         # CRIU's images are of a tree of processes.
         return moment.space, dump.pid if self.wanted.format == "criu" else None
 
-    def _end_others(self, moment: _Moment, found: set[tuple[str, object]]) -> None:
+    def _end_others(self, moment: Moment, found: set[tuple[str, object]]) -> None:
         for key in [key for key in self.lines if key[0] == moment.space and key not in found]:
             self.rows.add(moment.time_ns, Kind.EXIT, self.lines.pop(key).space)
 
-    def _add(self, moment: _Moment, dump: Dump, n_dumps: int) -> None:
+    def _add(self, moment: Moment, dump: Dump, n_dumps: int) -> None:
         key = self._key(moment, dump)
         if key not in self.lines:
             named = moment.space if self.wanted.names else dump.name
@@ -178,7 +183,7 @@ def _import_log(wanted: Wanted, store: ContentStore) -> tuple[Trace, list[str]]:
     if len(wanted.files) > 1 or wanted.at_s or wanted.names:
         raise UsageError(f"{wanted.format} takes one log, without --at and --name: times and processes stand in it")
     calls, notes, facts = read_log(wanted.format, wanted.files[0])
-    manifest = _head(wanted) | {
+    manifest = manifest_head(wanted) | {
         "capture": {
             "tool": f"ksmbench {__version__} import",
             "imported_from": wanted.format,
@@ -191,7 +196,8 @@ def _import_log(wanted: Wanted, store: ContentStore) -> tuple[Trace, list[str]]:
     return trace, notes
 
 
-def _head(wanted: Wanted) -> dict[str, Any]:
+def manifest_head(wanted: Wanted) -> dict[str, Any]:
+    """What the manifest of any import begins with."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -203,7 +209,7 @@ def _head(wanted: Wanted) -> dict[str, Any]:
 
 
 def _manifest(wanted: Wanted, work: _Import) -> dict[str, Any]:
-    return _head(wanted) | {
+    return manifest_head(wanted) | {
         "capture": {
             "tool": f"ksmbench {__version__} import",
             "imported_from": wanted.format,

@@ -40,6 +40,7 @@ class Timeline:
         """The next dump."""
         pages, contents = self._load(dump, told)
         pages, contents = self._with_former(dump, pages, contents)
+        contents = self._keep_zero_pages(pages, contents)
         self._remap(time_ns, dump.areas)
         self._change(time_ns, pages, contents)
         self.areas, self.pages, self.contents = dump.areas, pages, contents
@@ -88,8 +89,7 @@ class Timeline:
         for area in self.areas:
             if area not in staying:
                 self.rows.add(time_ns, Kind.UNMAP, self.space, area.start, area.end - area.start)
-                gone = (self.pages >= area.start) & (self.pages < area.end)
-                self.pages, self.contents = self.pages[~gone], self.contents[~gone]
+                self.drop(area.start, area.end)
         for area in areas:
             if area in staying:
                 continue
@@ -98,6 +98,47 @@ class Timeline:
             asks = self.asks and area.kind != Mapping.NEVER
             for advice in (*area.advice, *((int(Advice.MERGEABLE),) if asks else ())):
                 self.rows.add(time_ns, Kind.MADVISE, self.space, area.start, n, advice)
+
+    def _keep_zero_pages(self, pages: Numbers, contents: Numbers) -> Numbers:
+        # Zeros where the zero page was known to be, which a file does not tell from a frame.
+        zero_pages = self.pages[self.contents == _ZERO_PAGE]
+        return np.where((contents == 0) & np.isin(pages, zero_pages), _ZERO_PAGE, contents)
+
+    def drop(self, start: int, end: int) -> None:
+        """The pages start .. end are absent now."""
+        first, last = self._places(start, end)
+        if first < last:
+            self.pages = np.delete(self.pages, slice(first, last))
+            self.contents = np.delete(self.contents, slice(first, last))
+
+    def _places(self, start: int, end: int) -> tuple[int, int]:
+        first, last = np.searchsorted(self.pages, [start, end]).tolist()
+        return first, last
+
+    def move(self, page: int, n: int, to: int) -> None:
+        """What is in `n` pages from `page` on is at `to` now."""
+        first, last = self._places(page, page + n)
+        pages, contents = self.pages[first:last] - page + to, self.contents[first:last]
+        self.drop(page, page + n)
+        self.drop(to, to + n)
+        self._put(pages, contents)
+
+    def fill(self, start: int, end: int, *, writes: bool) -> None:
+        """Absent pages of start .. end become zero: frames where somebody writes, which the zero page becomes too."""
+        first, last = self._places(start, end)
+        if writes and (self.contents[first:last] == _ZERO_PAGE).any():
+            self.contents = self.contents.copy()  # a fork's child has the same array
+            there = self.contents[first:last]
+            there[there == _ZERO_PAGE] = 0
+        new = np.setdiff1d(np.arange(start, end), self.pages[first:last], assume_unique=True)
+        self._put(new, np.full(len(new), 0 if writes else _ZERO_PAGE))
+
+    def _put(self, pages: Numbers, contents: Numbers) -> None:
+        if not len(pages):
+            return
+        pages, contents = np.concatenate([self.pages, pages]), np.concatenate([self.contents, contents])
+        order = np.argsort(pages)
+        self.pages, self.contents = pages[order], contents[order]
 
     def _change(self, time_ns: int, pages: Numbers, contents: Numbers) -> None:
         place = np.searchsorted(self.pages, pages)

@@ -21,7 +21,9 @@ _UNDOES = {11: (10,), 13: (12,), 14: (15,), 15: (14,), 19: (18,)}
 
 
 @dataclass(frozen=True)
-class _Area:
+class Mapped:
+    """Pages start .. end of an address space, mapped as one."""
+
     start: int
     end: int
     kind: int
@@ -30,15 +32,16 @@ class _Area:
 
 
 @dataclass
-class _Memory:
-    # An address space: its number, what is mapped (ascending), the end of the heap in bytes, and who has it.
+class Memory:
+    """An address space: its number, what is mapped, the end of the heap in bytes, and who has it."""
+
     space: int
-    areas: list[_Area] = field(default_factory=list)
+    areas: list[Mapped] = field(default_factory=list)
     heap_end: int = 0
     merges_any: bool = False
     users: set[int] = field(default_factory=set)  # processes
 
-    def cut_out(self, start: int, end: int) -> list[_Area]:
+    def cut_out(self, start: int, end: int) -> list[Mapped]:
         """Take the pages start .. end out; returns the parts that were there."""
         kept, gone = [], []
         for area in self.areas:
@@ -54,12 +57,12 @@ class _Memory:
         self.areas = kept
         return gone
 
-    def put(self, area: _Area) -> None:
+    def put(self, area: Mapped) -> None:
         """Map it, in place of what is there."""
         self.cut_out(area.start, area.end)
         self.areas.append(area)
 
-    def at(self, page: int) -> _Area | None:
+    def at(self, page: int) -> Mapped | None:
         """What the page is in."""
         return next((area for area in self.areas if area.start <= page < area.end), None)
 
@@ -72,7 +75,7 @@ class Calls:
         self.spaces: list[Space] = []
         self._process: dict[int, int] = {}  # of each thread
         self._threads: dict[int, set[int]] = {}  # of each process
-        self._memory: dict[int, _Memory] = {}  # of each process
+        self._memory: dict[int, Memory] = {}  # of each process
 
     def knows(self, tid: int) -> bool:
         """Whether the thread lives."""
@@ -82,25 +85,34 @@ class Calls:
         """A process that was there before."""
         self._join(tid, tid, self._new_space(tid, name))
 
-    def _new_space(self, pid: int, name: str = "") -> _Memory:
+    def _new_space(self, pid: int, name: str = "") -> Memory:
         self.spaces.append(Space(pid or None, name or f"pid-{pid}", "process"))
-        return _Memory(len(self.spaces) - 1)
+        return Memory(len(self.spaces) - 1)
 
-    def _join(self, tid: int, process: int, memory: _Memory) -> None:
+    def _join(self, tid: int, process: int, memory: Memory) -> None:
         self._process[tid] = process
         self._threads.setdefault(process, set()).add(tid)
         self._memory[process] = memory
         memory.users.add(process)
 
-    def _of(self, tid: int) -> _Memory:
+    def memory(self, process: int) -> Memory | None:
+        """The address space of a process, None where it does not live."""
+        return self._memory.get(process)
+
+    def _at(self, time: int) -> int:
+        """A call of this time is told now; returns the time that it counts as."""
+        return time
+
+    def _of(self, tid: int) -> Memory:
         return self._memory[self._process[tid]]
 
     def map(
         self, time: int, tid: int, page: int, n: int, kind: Mapping, name: str = "", *, fills: bool = False
     ) -> None:
         """A mapping begins; one that `fills` has all its pages at once."""
+        time = self._at(time)
         memory = self._of(tid)
-        memory.put(_Area(page, page + n, int(kind), name))
+        memory.put(Mapped(page, page + n, int(kind), name))
         number = self.rows.number(name) if name else -1
         self.rows.add(time, Kind.MAP, memory.space, page, n, int(kind), name=number)
         if fills and kind == Mapping.ANONYMOUS:
@@ -108,12 +120,14 @@ class Calls:
 
     def unmap(self, time: int, tid: int, page: int, n: int) -> None:
         """A part of the address space is free."""
+        time = self._at(time)
         memory = self._of(tid)
         if n > 0 and memory.cut_out(page, page + n):
             self.rows.add(time, Kind.UNMAP, memory.space, page, n)
 
     def brk(self, time: int, tid: int, end: int) -> None:
         """The heap ends at the address `end` now; the first call tells where it is. What it grows by has no advice."""
+        time = self._at(time)
         memory = self._of(tid)
         before, now = -(-memory.heap_end // PAGE_BYTES), -(-end // PAGE_BYTES)
         if memory.heap_end and now > before:
@@ -122,7 +136,7 @@ class Calls:
             self.unmap(time, tid, now, before - now)
         memory.heap_end = end
 
-    def _grow(self, time: int, tid: int, page: int, end: int, area: _Area | None) -> None:
+    def _grow(self, time: int, tid: int, page: int, end: int, area: Mapped | None) -> None:
         kind = Mapping(area.kind) if area else Mapping.ANONYMOUS
         self.map(time, tid, page, end - page, kind, area.name if area else "")
         for advice in sorted(area.advice) if area else ():
@@ -130,6 +144,7 @@ class Calls:
 
     def mremap(self, time: int, tid: int, page: int, n: int, n_new: int, to: int, *, leaves: bool) -> None:
         """A mapping is resized, and perhaps moved; one that it `leaves` behind is empty then."""
+        time = self._at(time)
         memory = self._of(tid)
         area = memory.at(page)
         if n_new < n:
@@ -147,6 +162,7 @@ class Calls:
 
     def madvise(self, time: int, tid: int, page: int, n: int, advice: int) -> None:
         """Advice, by its number."""
+        time = self._at(time)
         memory = self._of(tid)
         advice = _DONTNEED if advice == _DONTNEED_LOCKED else advice
         self.rows.add(time, Kind.MADVISE, memory.space, page, n, advice)
@@ -157,16 +173,19 @@ class Calls:
 
     def fill(self, time: int, tid: int, page: int, n: int, *, writes: bool) -> None:
         """Every page of a range is written with what it holds, or read."""
+        time = self._at(time)
         self.rows.add(time, Kind.TOUCH if writes else Kind.READ, self._of(tid).space, page, n)
 
     def merge_any(self, time: int, tid: int, on: int) -> None:
         """PR_SET_MEMORY_MERGE."""
+        time = self._at(time)
         memory = self._of(tid)
         memory.merges_any = bool(on)
         self.rows.add(time, Kind.PRCTL, memory.space, value=int(bool(on)))
 
     def clone(self, time: int, tid: int, child: int, *, shares: bool, is_thread: bool) -> None:
         """A thread, a process with the same memory (vfork), or a fork."""
+        time = self._at(time)
         memory = self._of(tid)
         if is_thread:
             self._join(child, self._process[tid], memory)
@@ -182,6 +201,7 @@ class Calls:
 
     def execve(self, time: int, tid: int, name: str) -> None:
         """Another program: an empty address space, in the process's own or, after vfork, in a new one."""
+        time = self._at(time)
         process, memory = self._process[tid], self._of(tid)
         if len(memory.users) > 1:
             memory.users.discard(process)
@@ -189,7 +209,7 @@ class Calls:
             if memory.merges_any:
                 self.rows.add(time, Kind.PRCTL, new.space, value=1)
         else:
-            new = _Memory(memory.space)
+            new = Memory(memory.space)
             self.rows.add(time, Kind.EXEC, memory.space)
         new.merges_any = memory.merges_any
         for thread in self._threads.pop(process):
@@ -199,6 +219,7 @@ class Calls:
 
     def exited(self, time: int, tid: int) -> None:
         """A thread ends; with the last of the last process the memory goes."""
+        time = self._at(time)
         process = self._process.pop(tid)
         self._threads[process].discard(tid)
         if not self._threads[process]:

@@ -104,9 +104,12 @@ def criu(folder: Path, pid: int, pages: dict[int, bytes | None]) -> Path:
     return folder
 
 
-def elf(path: Path, segments: list[tuple[int, bytes, int]], *, guest: bool = False) -> Path:
-    """A core: segments of an address, bytes, and the length in memory."""
+def elf(path: Path, segments: list[tuple[int, bytes, int]], *, guest: bool = False, pid: int = 0) -> Path:
+    """A core: segments of an address, bytes, and the length in memory; `pid` says of which process."""
     note = struct.pack("<III", 5, 0, 0) + b"QEMU\0\0\0\0" if guest else b""
+    if pid:
+        who = struct.pack("<24xi12x16s80s", pid, b"prog", b"prog")
+        note += struct.pack("<III", 5, len(who), 3) + b"CORE\0\0\0\0" + who
     n = len(segments) + 1
     offset = 64 + 56 * n
     head = struct.pack("<4sBBB9x", b"\x7fELF", 2, 1, 1)
