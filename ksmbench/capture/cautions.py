@@ -25,3 +25,13 @@ def about_shared(guests: Sequence[str]) -> str:
     if not guests:
         return ""
     return f"KSM never merges shared memory, so it is recorded without its contents: that of {', '.join(guests)}"
+
+
+def about_rights(sees_numbers: bool) -> str:
+    """Return a sentence about what the kernel hides from a capture, else ""."""
+    if sees_numbers:
+        return ""
+    return (
+        "the numbers of frames are hidden without CAP_SYS_ADMIN: which pages forks share is not recorded, nor what "
+        "mremap moved where no system calls are told"
+    )

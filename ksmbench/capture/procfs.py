@@ -50,9 +50,15 @@ class ProcessGoneError(Exception):
 
 def denied(pid: int) -> KsmbenchError:
     """Return the error for a process whose memory may not be read."""
-    return KsmbenchError(
-        f"the memory of process {pid} may not be read; run this as root, or as its user with CAP_SYS_PTRACE"
-    )
+    try:
+        is_own = os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except OSError:
+        is_own = False
+    needs = "CAP_SYS_PTRACE"
+    if is_own:  # and not dumpable, or no descendant of ours under yama
+        needs += ", or kernel.yama.ptrace_scope=0 where that is what forbids it"
+    whose = "your own" if is_own else "another user's"
+    return KsmbenchError(f"the memory of process {pid}, {whose}, may not be read; run this as root, or with {needs}")
 
 
 def read_text(pid: int, name: str) -> str:

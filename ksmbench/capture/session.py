@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ksmbench.capture.cautions import about_interval, about_shared
+from ksmbench.capture.cautions import about_interval, about_rights, about_shared
 from ksmbench.capture.cgroup import Group
 from ksmbench.capture.command import Started
 from ksmbench.capture.comparing import Comparer
@@ -265,6 +265,7 @@ class Session:
         self._n_looks = 1
         self._warn(about_interval(self._n_pages(), self._options.interval_s, self._settings))
         self._warn(about_shared(shared_guests(self._watched)))
+        self._warn(about_rights(all(w.pagemap.sees_numbers for w in self._watched if w.is_readable)))
 
     def _warn(self, text: str) -> None:
         if text:

@@ -107,7 +107,7 @@ class Instance:
     def __init__(self) -> None:
         self._mount = -1
         place = _mounted()
-        if place is None or not (place / "events").is_dir():
+        if place is None or not os.path.isdir(place / "events"):  # also where it is closed to us
             self._mount = _mount_unseen()
             place = Path(f"/proc/self/fd/{self._mount}")
         self._root = place
