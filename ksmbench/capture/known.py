@@ -64,6 +64,9 @@ def without(mappings: list[Mapping], start: int, end: int) -> list[Mapping]:
     """Return the mappings with pages [start, end) cut out."""
     result = []
     for m in mappings:
+        if m.end <= start or end <= m.start:  # most of them, and a copy costs more than all else here
+            result.append(m)
+            continue
         if m.start < min(start, m.end):
             result.append(replace(m, end=min(start, m.end)))
         if max(end, m.start) < m.end:
