@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ksmbench.capture.cgroup import mounts
 from ksmbench.capture.host import available_bytes
 from ksmbench.capture.pagemap import PageMap
 from ksmbench.capture.sources import find_guests
@@ -73,12 +74,31 @@ def _memory() -> Finding:
 
 
 def _guests() -> Finding:
-    ability = "record running guests (--qemu)"
+    ability = "record running guests, of QEMU or other VMMs (--qemu)"
     try:
         guests = find_guests()
     except KsmbenchError:
-        return Finding("capture", ability, False, "no QEMU guest is running", "start one, or name a process with --pid")
+        return Finding("capture", ability, False, "no guest is running", "start one, or name a process with --pid")
     return Finding("capture", ability, True, ", ".join(guest.name for guest in guests[:8]))
+
+
+def _calls() -> Finding:
+    ability = "follow system calls at their times (--calls)"
+    if os.geteuid() == 0 and "tracefs" in Path("/proc/filesystems").read_text():
+        return Finding("capture", ability, True, "the kernel's tracepoints, in an instance of tracefs of its own")
+    if shutil.which("strace"):
+        seen = "by strace, which slows the calls down; the kernel's tracepoints need root"
+        return Finding("capture", ability, True, seen)
+    remedy = "run as root, or apt-get install strace; without, differences between looks are recorded"
+    return Finding("capture", ability, False, "neither tracefs nor strace", remedy)
+
+
+def _groups() -> Finding:
+    ability = "record control groups (--cgroup)"
+    places = mounts()
+    if places:
+        return Finding("capture", ability, True, f"mounted at {', '.join(map(str, places[:2]))}")
+    return Finding("capture", ability, False, "no control groups are mounted", "name processes with --pid")
 
 
 def _kernel() -> Finding:
@@ -136,6 +156,8 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _scan,
     _memory,
     _guests,
+    _groups,
+    _calls,
     _settings,
     _kernel,
     _alone,

@@ -57,8 +57,8 @@ def _owners(folder: Path) -> list[int]:
     return owners
 
 
-def _mounts() -> list[Path]:
-    # Where groups are: version 2 first, then version 1's memory controller, which containers have one in, then others.
+def mounts() -> list[Path]:
+    """Return where groups are: version 2 first, then version 1's memory controller, then the others."""
     found: list[tuple[int, Path]] = []
     for line in _MOUNTS.read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -99,14 +99,14 @@ def find_group(name: str) -> Group:
 
     Raises `KsmbenchError` where there is none, which names those that there are.
     """
-    mounts = _mounts()
-    if not mounts:
+    places = mounts()
+    if not places:
         raise KsmbenchError("no control groups are mounted here; name processes with --pid")
     given, below = Path(name), name.strip("/")
-    for folder in (given, *(mount / below for mount in mounts)):
+    for folder in (given, *(mount / below for mount in places)):
         if (folder / _MEMBERS).exists() and folder.is_absolute():
             return Group(Path(os.path.realpath(folder)))
-    inside = [mount for mount in mounts if given.is_relative_to(mount)]
-    ends = [_deepest(mount, str(given.relative_to(mount))) for mount in inside] or [_deepest(m, below) for m in mounts]
-    nearest = max(ends, key=lambda end: len(end.parts) if end not in mounts else 0)
+    inside = [mount for mount in places if given.is_relative_to(mount)]
+    ends = [_deepest(mount, str(given.relative_to(mount))) for mount in inside] or [_deepest(m, below) for m in places]
+    nearest = max(ends, key=lambda end: len(end.parts) if end not in places else 0)
     raise KsmbenchError(f"there is no control group {name}; {_there(nearest)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ksmbench.capture.cgroup import Group, _mounts, find_group
+from ksmbench.capture.cgroup import Group, find_group, mounts
 from ksmbench.capture.manifest import Options
 from ksmbench.capture.session import Session
 from ksmbench.errors import KsmbenchError
@@ -19,7 +19,7 @@ from tests.capture.child import Child, Memory
 @pytest.fixture(params=["cgroup2", "memory"])
 def group(request: pytest.FixtureRequest) -> Iterator[Path]:
     # A group of version 2, and one of version 1, with a group in it.
-    for mount in _mounts():
+    for mount in mounts():
         if (mount / "cgroup.controllers").exists() == (request.param == "cgroup2"):
             break
     else:
