@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ksmbench.capture.comparing import Comparer
 from ksmbench.capture.guests import guest_memory, guest_name
 from ksmbench.capture.manifest import Options
-from ksmbench.capture.procfs import parse_smaps
+from ksmbench.capture.pagemap import PRESENT, PageMap, Pages, join
+from ksmbench.capture.procfs import parse_smaps, thread_states
+from ksmbench.capture.reading import Reader
 from ksmbench.capture.session import Session
-from ksmbench.capture.sources import Source, find_guests
+from ksmbench.capture.sources import Source, find_guests, never_shared
 from ksmbench.errors import KsmbenchError
+from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.schema import Mapping as MappingKind
 from tests.capture.child import PAGE, Memory
@@ -149,3 +154,39 @@ def test_a_guest_is_recorded(guest: Source, tmp_path: Path) -> None:
     assert 12 not in advised
     written = [page for page, content in memory.pages.items() if ram[0] <= page < sum(ram) and content]
     assert written  # by the firmware
+
+
+def test_reading_a_guest_the_quick_way_changes_nothing_of_it(guest: Source) -> None:
+    os.kill(guest.pid, signal.SIGSTOP)
+    while set(thread_states(guest.pid)) != {"T"}:
+        continue
+    quick = never_shared(guest, guest.mappings())
+    assert "ram" in {m.name for m in quick}
+    pagemap = PageMap(guest.pid)
+
+    def look() -> Pages:
+        return join([pagemap.look(m.start, m.end) for m in quick])
+
+    before = look()
+    pages = before.page[before.state == PRESENT]
+    pages = pages[pagemap.exclusive(pages)]
+    assert len(pages) > 100
+    with ContentStore(PAGE) as store:
+        comparer = Comparer(Reader(), store)
+        quickly, slowly = np.full(len(pages), -1), np.full(len(pages), -1)
+        for content, unshared in ((quickly, True), (slowly, False)):
+            assert comparer.compare(guest.pid, pages, content, unshared=unshared, in_time=lambda: None).all()
+        assert (quickly == slowly).all()
+    after = look()
+    pagemap.close()
+    for one, other in zip(before, after, strict=True):  # the same pages, states, huge pages and frames
+        assert (one == other).all()
+
+
+def test_memory_that_ksm_may_take_is_read_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    mappings = guest_memory(parse_smaps(_smaps((0x10000, 0x20000, "", "dc mg hg"), (0x30000, 0x30020, "", "dc"))))
+    monkeypatch.setattr("ksmbench.capture.sources.may_merge", lambda pid: True)
+    assert [m.start for m in never_shared(Source(1, "", "vm"), mappings)] == [0x30000]
+    monkeypatch.setattr("ksmbench.capture.sources.may_merge", lambda pid: False)
+    assert len(never_shared(Source(1, "", "vm"), mappings)) == 2
+    assert never_shared(Source(1, "", "process"), mappings) == []
