@@ -177,7 +177,10 @@ def _about_children(spaces: Sequence[Watched], are_told: bool) -> list[str]:
     if not any(watched.source.follow for watched in spaces):
         return ["children of a fork (not asked for)"]
     if are_told:
-        return ["what a child that ended before it could be looked at wrote"]
+        return [
+            "what a child that ended before it could be looked at wrote",
+            "frames shared with a child that moved them to another place before its first look: they count twice",
+        ]
     return [
         "children that came and ended between two looks (how many is not known), and their children",
         "children of a process that ended before they were seen",

@@ -212,7 +212,15 @@ class Session:
     def _watch(self, store: ContentStore, stopper: Stopper) -> None:
         may_strace = all(source.kind == "process" for source in self._sources)
         self._told = told = Told(*open_feed(self._options.calls, may_strace=may_strace))
-        shared = Shared(self._recorder, store, Reader(), stopper, watched=self._watched, catch_up=told.catch_up)
+        shared = Shared(
+            self._recorder,
+            store,
+            Reader(),
+            stopper,
+            watched=self._watched,
+            are_calls_told=told.has_feed,
+            catch_up=told.catch_up,
+        )
         self._tree = Tree(shared, told)
         told.begin(Applied(shared, self._since_ns, self._tree.begin_told))
         if self._start is not None:

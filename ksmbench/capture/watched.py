@@ -48,6 +48,7 @@ class Shared:
     stopper: Stopper
     frames: Frames = field(default_factory=Frames)
     watched: list["Watched"] = field(default_factory=list)
+    are_calls_told: bool = False  # then nobody guesses what mremap moved
     catch_up: Callable[[], None] = lambda: None  # applies the system calls up to now, where they are told
     comparer: Comparer = field(init=False)
 
@@ -81,6 +82,7 @@ class Watched:
         self._recorder, self._store, self._reader = shared.recorder, shared.store, shared.reader
         self._comparer = shared.comparer
         self._stopper, self._catch_up = shared.stopper, shared.catch_up
+        self._are_calls_told = shared.are_calls_told
         self._program: tuple[str, ...] = ()
         self._handle = -1
         self._pagemap: PageMap | None = None
@@ -154,9 +156,12 @@ class Watched:
         System calls that are told are applied before and after; the changes that a look finds stand after them.
         """
         self._catch_up()
-        if not (self.alive and self.is_readable):
+        if not self.alive:
             return
         now = clock()
+        if not self.is_readable:  # it is gone, and what told of it lost its end
+            self.end(max(now, self._recorder.last_time_ns))
+            return
         try:
             if self.ended:
                 raise ProcessGoneError
@@ -198,7 +203,7 @@ class Watched:
                 self.begin_as_copy(max(now, self._recorder.last_time_ns), self.parent)
             self.born_ns = now
         mappings, pages = self._see()
-        if not self.disturbed and mappings != self.memory.mappings:
+        if not self._are_calls_told and mappings != self.memory.mappings:
             for move in find_moves(self.memory.mappings, self.memory.pages, mappings, pages, self._unchanged):
                 self._record_move(max(now, self._recorder.last_time_ns), move)
         content, read = self._contents(pages)
@@ -385,6 +390,8 @@ class Watched:
         other = np.zeros(len(pages.page), np.bool_)
         known = self.memory.pages.pfn[place[kept]]
         other[kept] = ~changed[kept] & (known != 0) & (pages.pfn[kept] != 0) & (known != pages.pfn[kept])
+        unseen = kept[~changed[kept] & (known == 0) & (pages.pfn[kept] != 0)]
+        other[unseen] = self._is_alone(pages, frame, unseen)
         asked = np.flatnonzero((changed | other) & (pages.pfn != 0))
         for twin in self._all:
             if twin is not self and twin.alive and twin.is_readable and len(asked):
@@ -406,6 +413,21 @@ class Watched:
         self._recorder.add_pages(now, Kind.TOUCH, self.space, pages.page[touched])
         self._separate(frame, touched)
         return frame
+
+    def _is_alone(
+        self, pages: Pages, frame: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        # Which pages, of frames that no look saw so far, share them with nobody who has the frame in a replay.
+        alone = self._frames.shared(frame[rows])
+        for twin in self._all:
+            asked = np.flatnonzero(alone)
+            if twin is not self and twin.alive and twin.is_readable and len(asked):
+                here = rows[asked]
+                place, found = places(twin.memory.pages.page, pages.page[here])
+                same = found & (twin.pagemap.frames(pages.page[here]) == pages.pfn[here])
+                same[same] = twin.memory.frame[place[same]] == frame[here[same]]
+                alone[asked[same]] = False
+        return alone
 
     def _mapped(
         self, pages: npt.NDArray[np.int64], pfn: npt.NDArray[np.int64], content: npt.NDArray[np.int64]

@@ -38,6 +38,9 @@ class Played:
         elif kind == Kind.MADVISE and value in (10, 18):
             for p in pages:
                 self._fork_rules[p].add(value)
+        elif kind == Kind.MADVISE and value in (11, 19):
+            for p in pages:
+                self._fork_rules[p].discard(value - 1)
         elif kind in (Kind.WRITE, Kind.TOUCH):
             for p in pages:
                 self._write(p, value if kind == Kind.WRITE else self.content.get(p, 0))
@@ -58,6 +61,8 @@ class Played:
         elif kind == Kind.MOVE:
             self.moves.append((space, page, n, value))
             self._drop([(space, p) for p in range(value, value + n)])
+            rules = [self._fork_rules.pop((space, p), set()) for p in range(page, page + n)]
+            self._fork_rules.update(((space, p), of) for p, of in enumerate(rules, value))
             for p in self._of(space, page, page + n):
                 self._copy(p, (space, p[1] - page + value))
             self._drop(pages)

@@ -7,6 +7,7 @@ that comes while a look goes on leaves its range to the next look (`Watched.dist
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ksmbench.capture.known import shifted, union
 from ksmbench.capture.moves import Move
 from ksmbench.capture.pagemap import PRESENT, ZERO
 from ksmbench.capture.procfs import FLAG_ADVICE, PAGE_SIZE, Mapping, names_of_mappings
@@ -229,12 +230,11 @@ class Applied:
         watched = self._of(tid)
         if watched is None or n > _MOST_FILLED or not watched.memory.has(page, page + n):
             return
-        for m in watched.memory.mappings:
-            start, end = max(m.start, page), min(m.end, page + n)
-            if start < end and m.kind == MappingKind.ANONYMOUS:
-                self._add(watched, time, Kind.TOUCH if writes else Kind.READ, start, end - start)
-                watched.memory.fill(start, end, PRESENT if writes else ZERO)
-                watched.disturbed.append((start, end))
+        anonymous = [m for m in watched.memory.mappings if m.kind == MappingKind.ANONYMOUS]
+        for start, end in union([(m.start, m.end) for m in shifted(anonymous, page, page + n, 0)]):
+            self._add(watched, time, Kind.TOUCH if writes else Kind.READ, start, end - start)
+            watched.memory.fill(start, end, PRESENT if writes else ZERO)
+            watched.disturbed.append((start, end))
 
     def merge_any(self, time: int, tid: int, on: int) -> None:
         """PR_SET_MEMORY_MERGE."""

@@ -49,7 +49,7 @@ class Straced:
     def attach(self) -> None:
         """Attach, and return once strace has them; raises `KsmbenchError`."""
         read, write = os.pipe()
-        words = ["strace", "-f", "-ttt", "-X", "verbose", "-s", "0", "-e", f"trace={_CALLS}", "-e", "signal=none"]
+        words = ["strace", "-f", "-ttt", "-y", "-s", "0", "-e", f"trace={_CALLS}", "-e", "signal=none"]
         words += ["-o", f"/dev/fd/{write}"]
         for pid in self._pids:
             words += ["-p", str(pid)]

@@ -74,6 +74,11 @@ class Told:
         self._why = why
         self._applied: Applied | None = None
 
+    @property
+    def has_feed(self) -> bool:
+        """Whether calls are told."""
+        return self._feed is not None
+
     def begin(self, applied: Applied) -> None:
         """Begin to apply what comes."""
         self._applied = applied
