@@ -15,6 +15,7 @@ import numpy as np
 
 from ksmbench.capture.cautions import about_interval, about_rights, about_shared
 from ksmbench.capture.cgroup import Group
+from ksmbench.capture.changes import Shared
 from ksmbench.capture.command import Started
 from ksmbench.capture.comparing import Comparer
 from ksmbench.capture.disclosure import Fingerprints, contents, neutral_name
@@ -39,7 +40,7 @@ from ksmbench.capture.stopping import Stopper
 from ksmbench.capture.tracing.applying import Applied
 from ksmbench.capture.tracing.told import Told, open_feed
 from ksmbench.capture.tree import Tree
-from ksmbench.capture.watched import Shared, Watched
+from ksmbench.capture.watched import Watched
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Kind
@@ -221,7 +222,7 @@ class Session:
             are_calls_told=told.has_feed,
             catch_up=told.catch_up,
         )
-        self._tree = Tree(shared, told)
+        self._tree = Tree(shared, told, self._watched)
         told.begin(Applied(shared, self._since_ns, self._tree.begin_told))
         if self._start is not None:
             self._sources.append(self._start())

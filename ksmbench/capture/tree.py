@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ksmbench.capture.cgroup import Group
+from ksmbench.capture.changes import Shared
 from ksmbench.capture.procfs import (
     ProcessGoneError,
     all_pids,
@@ -19,7 +20,7 @@ from ksmbench.capture.procfs import (
 )
 from ksmbench.capture.sources import Source, find_followed
 from ksmbench.capture.tracing.told import Told
-from ksmbench.capture.watched import Shared, Watched
+from ksmbench.capture.watched import Watched
 from ksmbench.errors import KsmbenchError
 
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine(), -1)  # number of the system call
@@ -70,7 +71,8 @@ class Tree:
     `n_gone` counts those that were seen and ended before their first look, `n_denied` those that may not be read.
     """
 
-    def __init__(self, shared: Shared, told: Told) -> None:
+    def __init__(self, shared: Shared, told: Told, watched: list[Watched]) -> None:
+        self._watched = watched
         self._told = told
         self.n_gone = 0
         self.n_denied = 0
@@ -87,7 +89,7 @@ class Tree:
     def look_for_members(self, group: Group, clock: Callable[[], int], like: Source) -> None:
         """Look at the processes of a control group that are new, as at `like`; they are appended likewise."""
         for pid in sorted(group.members(), key=_age):
-            running = [w for w in self._shared.watched if w.alive]
+            running = [w for w in self._watched if w.alive]
             parent = next((w for w in running if like.follow and w.source.pid == _parent(pid)), None)
             if not any(same_memory(pid, w.source.pid) for w in running if w.source.pid != pid):
                 self._look_at(pid, parent, clock, like)
@@ -111,7 +113,7 @@ class Tree:
             self.why_denied = error
 
     def _begin(self, pid: int, parent: Watched | None, clock: Callable[[], int], like: Source) -> None:
-        all_watched = self._shared.watched
+        all_watched = self._watched
         if any(w.source.pid == pid and w.alive for w in all_watched):
             return  # one of those that were named
         source = replace(find_followed(pid, like.selection), follow=like.follow)
@@ -130,7 +132,7 @@ class Tree:
 
     def begin_told(self, pid: int, parent: Watched, executes: bool) -> Watched | None:
         """Take in a child that a call tells of, also one that is gone since; None where it may not be read."""
-        all_watched = self._shared.watched
+        all_watched = self._watched
         source = replace(parent.source, pid=pid)
         try:
             if executes:

@@ -7,12 +7,13 @@ that comes while a look goes on leaves its range to the next look (`Watched.dist
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ksmbench.capture.changes import Shared
 from ksmbench.capture.known import shifted, union
 from ksmbench.capture.moves import Move
 from ksmbench.capture.pagemap import PRESENT, ZERO
 from ksmbench.capture.procfs import FLAG_ADVICE, PAGE_SIZE, Mapping, names_of_mappings
 from ksmbench.capture.recorder import Recorder
-from ksmbench.capture.watched import Shared, Watched
+from ksmbench.capture.watched import Watched
 from ksmbench.trace.schema import PAGE_LIMIT, Advice, Kind
 from ksmbench.trace.schema import Mapping as MappingKind
 
