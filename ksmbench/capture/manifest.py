@@ -1,5 +1,6 @@
 """What a capture was asked for and what it can see, as the manifest's `capture` says it."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from ksmbench import __version__
 from ksmbench.capture.disclosure import FINGERPRINTS, neutral_host, only_options, without_key
+from ksmbench.capture.pagemap import PageMap
 from ksmbench.capture.procfs import PAGE_SIZE
 from ksmbench.capture.watched import Watched
 from ksmbench.trace.columns import Space
@@ -97,9 +99,9 @@ def asked_for(options: Options, spaces: Sequence[Watched]) -> dict[str, Any]:
 
 def tracked(spaces: Sequence[Watched], calls: dict[str, Any]) -> dict[str, Any]:
     """Return what is recorded, what is not, and which of the kernel's interfaces told (`calls`: of system calls)."""
-    maps = [watched.pagemap for watched in spaces if watched.is_readable]
+    own = PageMap(os.getpid())  # what the kernel has, and what it shows us
+    own.close()
     are_told = "applied" in calls
-    has_scan = all(pagemap.has_scan for pagemap in maps)
     told = {
         "private anonymous mappings, and copied pages of private file mappings": True,
         "advice MERGEABLE, HUGEPAGE, NOHUGEPAGE, DONTFORK, WIPEONFORK": True,
@@ -109,7 +111,7 @@ def tracked(spaces: Sequence[Watched], calls: dict[str, Any]) -> dict[str, Any]:
         "exec and exit": True,
         "changes of KSM's settings": True,
         "mmap, munmap, mremap, brk, madvise, fork, execve, exit, prctl in order, with the kernel's time": are_told,
-        **_by_frames(spaces, all(pagemap.sees_numbers for pagemap in maps)),
+        **_by_frames(spaces, own.sees_numbers),
     }
     not_tracked = [what for what, is_tracked in told.items() if not is_tracked]
     not_tracked += [
@@ -123,14 +125,14 @@ def tracked(spaces: Sequence[Watched], calls: dict[str, Any]) -> dict[str, Any]:
     ]
     not_tracked += _about_selections(spaces)
     not_tracked += _about_children(spaces, are_told)
-    if not has_scan:
+    if not own.has_scan:
         not_tracked.append("huge frames (this kernel lacks PAGEMAP_SCAN)")
-    if not all(pagemap.sees_frames for pagemap in maps):
+    if not own.sees_frames:
         not_tracked.append("the huge zero page, which looks like a frame of zeros (needs /proc/kpageflags)")
     return {
         "tracked": [what for what, is_tracked in told.items() if is_tracked],
         "not_tracked": not_tracked,
-        "reader": "PAGEMAP_SCAN" if has_scan else "pagemap",
+        "reader": "PAGEMAP_SCAN" if own.has_scan else "pagemap",
         "system_calls": calls,
     }
 

@@ -129,6 +129,7 @@ class Watched(Changes):
         self._frames.drop(self.memory.frame)
         self.memory.frame = np.zeros(0, np.int64)
         self.alive = False
+        self.close()
 
     def _gone(self) -> bool:
         # Its memory goes a moment before its descriptor tells.
