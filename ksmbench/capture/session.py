@@ -48,7 +48,7 @@ from ksmbench.trace.store import write_trace
 
 _CHECKPOINT_S = 10.0
 _CHECKPOINT_SHARE = 0.05  # of the time, at most
-_FIRST_LOOK_S = 10.0  # in which those are looked at that come while it goes on
+_WHOLE_LOOK_S = 10.0  # in which a look that must be whole takes in those that come while it goes on
 _LEAST_MEMORY = 256 << 20  # bytes, for contents
 
 
@@ -243,6 +243,7 @@ class Session:
         # Parents come before their children, which are found once the parent was looked at. Where processes come as
         # fast as they are looked at, those that came last wait for the next look: else this one would never end.
         assert self._tree is not None
+        self._told.catch_up()  # those that calls tell of are there before the look begins
         n, late = len(self._watched), time.monotonic() + max(self._options.interval_s, least_s)
         for number, watched in enumerate(self._watched):  # grows meanwhile
             if number >= n and time.monotonic() > late:
@@ -259,7 +260,7 @@ class Session:
         # The state found: all of it has time 0, and nothing that was seen later has.
         assert self._tree is not None
         began = time.monotonic()
-        self._look_at_each(lambda: 0, _FIRST_LOOK_S)
+        self._look_at_each(lambda: 0, _WHOLE_LOOK_S)
         self._begin = time.monotonic()
         if self._start is not None:
             self._start.go()
@@ -307,7 +308,7 @@ class Session:
             if options.duration_s is not None and elapsed >= options.duration_s:
                 return "duration"
             is_asked_for = self._wait_for_look(elapsed)
-            self._look_at_all()
+            self._look_at_all(_WHOLE_LOOK_S if is_asked_for else 0.0)
             if is_asked_for:
                 self._n_marks += 1
                 self._recorder.add(self._clock(), Kind.MARK, 0, name=f"snapshot {self._n_marks}")
@@ -341,10 +342,10 @@ class Session:
         self._expect_zero_pages(found)
         self._settings = found
 
-    def _look_at_all(self) -> None:
+    def _look_at_all(self, least_s: float) -> None:
         began = time.monotonic()
         self._record_settings()
-        self._look_at_each(self._clock)
+        self._look_at_each(self._clock, least_s)
         self._reading_s += time.monotonic() - began
         self._n_looks += 1
 
