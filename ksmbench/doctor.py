@@ -12,8 +12,6 @@ from ksmbench.capture.cgroup import mounts
 from ksmbench.capture.host import available_bytes
 from ksmbench.capture.pagemap import PageMap
 from ksmbench.capture.sources import find_guests
-from ksmbench.capture.tracing.straced import Straced
-from ksmbench.capture.tracing.tracefs import Instance, TracingClosedError
 from ksmbench.errors import KsmbenchError
 from ksmbench.validate.apt import why_no_apt
 from ksmbench.validate.building import why_not_built
@@ -66,17 +64,6 @@ def _scan() -> Finding:
         pagemap.close()
     seen = f"Linux {platform.release()} has it not"
     return Finding("capture", ability, False, seen, "nothing needs to be done: pagemap is read instead, more slowly")
-
-
-def _calls() -> Finding:
-    ability = "record system calls in order (--calls tracefs)"
-    try:
-        Instance().close()
-    except TracingClosedError as error:
-        by_strace = Straced.why_not() is None
-        remedy = "run as root; " + ("until then strace tells them" if by_strace else "or install strace")
-        return Finding("capture", ability, False, str(error), remedy)
-    return Finding("capture", ability, True, "tracefs takes an instance of ours")
 
 
 def _memory() -> Finding:
@@ -167,7 +154,6 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _capture_others,
     _frames,
     _scan,
-    _calls,
     _memory,
     _guests,
     _groups,

@@ -114,8 +114,9 @@ class Tree:
 
     def _begin(self, pid: int, parent: Watched | None, clock: Callable[[], int], like: Source) -> None:
         all_watched = self._watched
-        if any(w.source.pid == pid and w.alive for w in all_watched):
-            return  # one of those that were named
+        self._told.catch_up()
+        if self._has(pid):
+            return  # one of those that were named, or that a call told of
         source = replace(find_followed(pid, like.selection), follow=like.follow)
         process = Watched(source, len(all_watched), self._shared, parent)
         if parent is not None:
@@ -130,9 +131,14 @@ class Tree:
                 all_watched.pop()
             raise ProcessGoneError
 
+    def _has(self, pid: int) -> bool:
+        return any(w.source.pid == pid and w.alive for w in self._watched)
+
     def begin_told(self, pid: int, parent: Watched, executes: bool) -> Watched | None:
         """Take in a child that a call tells of, also one that is gone since; None where it may not be read."""
         all_watched = self._watched
+        if self._has(pid):
+            return None  # a look found it
         source = replace(parent.source, pid=pid)
         try:
             if executes:

@@ -114,7 +114,7 @@ class Watched(Changes):
             now = clock()
             self._look(now)
         except ProcessGoneError:
-            if not self._gone():
+            if not self.alive or not self._gone():
                 return
             self._catch_up()
             if self.alive:
