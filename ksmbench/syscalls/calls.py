@@ -76,6 +76,7 @@ class Calls:
         self._process: dict[int, int] = {}  # of each thread
         self._threads: dict[int, set[int]] = {}  # of each process
         self._memory: dict[int, Memory] = {}  # of each process
+        self._last: dict[int, int] = {}  # the time of each space's last event
 
     def knows(self, tid: int) -> bool:
         """Whether the thread lives."""
@@ -103,6 +104,14 @@ class Calls:
         """A call of this time is told now; returns the time that it counts as."""
         return time
 
+    def _add(self, time: int, kind: int, space: int, page: int = 0, n: int = 0, value: int = 0, name: int = -1) -> None:
+        # What is told later came later in its space, whatever its time: no event may come after an exit.
+        time = max(time, self._last.get(space, time))
+        self._last[space] = time
+        if kind == Kind.FORK:
+            self._last[value] = time
+        self.rows.add(time, kind, space, page, n, value, name=name)
+
     def _of(self, tid: int) -> Memory:
         return self._memory[self._process[tid]]
 
@@ -114,16 +123,16 @@ class Calls:
         memory = self._of(tid)
         memory.put(Mapped(page, page + n, int(kind), name))
         number = self.rows.number(name) if name else -1
-        self.rows.add(time, Kind.MAP, memory.space, page, n, int(kind), name=number)
+        self._add(time, Kind.MAP, memory.space, page, n, int(kind), name=number)
         if fills and kind == Mapping.ANONYMOUS:
-            self.rows.add(time, Kind.TOUCH, memory.space, page, n)
+            self._add(time, Kind.TOUCH, memory.space, page, n)
 
     def unmap(self, time: int, tid: int, page: int, n: int) -> None:
         """A part of the address space is free."""
         time = self._at(time)
         memory = self._of(tid)
         if n > 0 and memory.cut_out(page, page + n):
-            self.rows.add(time, Kind.UNMAP, memory.space, page, n)
+            self._add(time, Kind.UNMAP, memory.space, page, n)
 
     def brk(self, time: int, tid: int, end: int) -> None:
         """The heap ends at the address `end` now; the first call tells where it is. What it grows by has no advice."""
@@ -151,7 +160,7 @@ class Calls:
             self.unmap(time, tid, page + n_new, n - n_new)
             n = n_new
         if to != page and n > 0:
-            self.rows.add(time, Kind.MOVE, memory.space, page, n, to)
+            self._add(time, Kind.MOVE, memory.space, page, n, to)
             moved = memory.cut_out(page, page + n)
             memory.cut_out(to, to + n_new)
             memory.areas += [replace(a, start=a.start - page + to, end=a.end - page + to) for a in moved]
@@ -165,7 +174,7 @@ class Calls:
         time = self._at(time)
         memory = self._of(tid)
         advice = _DONTNEED if advice == _DONTNEED_LOCKED else advice
-        self.rows.add(time, Kind.MADVISE, memory.space, page, n, advice)
+        self._add(time, Kind.MADVISE, memory.space, page, n, advice)
         if advice in _KEPT_ADVICE or advice in _UNDOES:
             for area in memory.cut_out(page, page + n):
                 kept = area.advice - set(_UNDOES.get(advice, ()))
@@ -174,14 +183,14 @@ class Calls:
     def fill(self, time: int, tid: int, page: int, n: int, *, writes: bool) -> None:
         """Every page of a range is written with what it holds, or read."""
         time = self._at(time)
-        self.rows.add(time, Kind.TOUCH if writes else Kind.READ, self._of(tid).space, page, n)
+        self._add(time, Kind.TOUCH if writes else Kind.READ, self._of(tid).space, page, n)
 
     def merge_any(self, time: int, tid: int, on: int) -> None:
         """PR_SET_MEMORY_MERGE."""
         time = self._at(time)
         memory = self._of(tid)
         memory.merges_any = bool(on)
-        self.rows.add(time, Kind.PRCTL, memory.space, value=int(bool(on)))
+        self._add(time, Kind.PRCTL, memory.space, value=int(bool(on)))
 
     def clone(self, time: int, tid: int, child: int, *, shares: bool, is_thread: bool) -> None:
         """A thread, a process with the same memory (vfork), or a fork."""
@@ -196,7 +205,7 @@ class Calls:
             copied.areas, copied.heap_end, copied.merges_any = list(memory.areas), memory.heap_end, memory.merges_any
             copied.areas = [area for area in copied.areas if 10 not in area.advice]
             self.spaces[copied.space] = replace(self.spaces[copied.space], name=self.spaces[memory.space].name)
-            self.rows.add(time, Kind.FORK, memory.space, value=copied.space)
+            self._add(time, Kind.FORK, memory.space, value=copied.space)
             self._join(child, child, copied)
 
     def execve(self, time: int, tid: int, name: str) -> None:
@@ -207,10 +216,10 @@ class Calls:
             memory.users.discard(process)
             new = self._new_space(process)
             if memory.merges_any:
-                self.rows.add(time, Kind.PRCTL, new.space, value=1)
+                self._add(time, Kind.PRCTL, new.space, value=1)
         else:
             new = Memory(memory.space)
-            self.rows.add(time, Kind.EXEC, memory.space)
+            self._add(time, Kind.EXEC, memory.space)
         new.merges_any = memory.merges_any
         for thread in self._threads.pop(process):
             self._process.pop(thread)  # the others end by it
@@ -226,7 +235,7 @@ class Calls:
             memory = self._memory.pop(process)
             memory.users.discard(process)
             if not memory.users:
-                self.rows.add(time, Kind.EXIT, memory.space)
+                self._add(time, Kind.EXIT, memory.space)
 
     def begins_ns(self) -> int | None:
         """The time of the first event; None where there is none."""

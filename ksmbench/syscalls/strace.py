@@ -12,7 +12,8 @@ from ksmbench.trace.schema import PAGE_LIMIT, Mapping
 
 _LINE = re.compile(r"(?:\[pid\s+(\d+)\]\s+|(\d+)\s+)?(\d{9,12})\.(\d{1,9})\s+(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (\S+).*", re.S)
-_BEGUN = re.compile(r"(\w+)\((.*?),?\s*<unfinished \.\.\.>")
+_BEGUN = re.compile(r"(\w+)\((.*?),?\s*<(?:unfinished|pid changed to (\d+)) \.\.\.>")
+_SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)", re.S)
 _MMAP = re.compile(r"(\S+), (\d+), (\S+), (\S+), (-?\d+)(?:<(.*)>)?, (\S+)")
 _FORKS = ("fork", "vfork", "clone", "clone3")
@@ -89,10 +90,14 @@ class StraceLog:
             self.line(line)
 
     def _take(self, time: int, tid: int, text: str) -> None:
-        if text.startswith("+++"):
+        if superseded := _SUPERSEDED.fullmatch(text):
+            self._take_over(time, int(superseded[1]), tid)
+        elif text.startswith("+++"):
             self._sink.exited(time, tid)
         elif begun := _BEGUN.fullmatch(text):
             self._begun[tid] = (time, begun[1], begun[2])
+            if begun[3]:
+                self._take_over(time, tid, int(begun[3]))
         elif resumed := _RESUMED.match(text):
             start, name, before = self._begun.pop(tid)
             rest = resumed[2]
@@ -102,6 +107,13 @@ class StraceLog:
                 self._call(start, tid, found[1], found[2], found[3])
         elif found := _CALL.fullmatch(text):
             self._call(time, tid, found[1], found[2], found[3])
+
+    def _take_over(self, time: int, tid: int, process: int) -> None:
+        # A thread that executes goes on under its process's number, also where the first thread has ended.
+        if tid in self._begun:
+            self._begun[process] = self._begun.pop(tid)
+            if not self._sink.knows(process):
+                self._sink.clone(time, tid, process, shares=True, is_thread=True)
 
     def _call(self, time: int, tid: int, name: str, arguments: str, result: str) -> None:
         if result == "?" or result.startswith("-"):

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -17,6 +18,12 @@ static void map(long page, long n, int flags, int prot)
 		exit(1);
 }
 
+static void *executes(void *unused)
+{
+	execl("/proc/thread-self/exe", "again", "again", NULL); /* the first thread's is gone where it has ended */
+	return unused;
+}
+
 static void *in_a_thread(void *unused)
 {
 	map(0x300, 3, MAP_PRIVATE, PROT_READ | PROT_WRITE);
@@ -26,10 +33,19 @@ static void *in_a_thread(void *unused)
 int main(int argc, char **argv)
 {
 	pthread_t thread;
+	int waits = argc == 2 && !strcmp(argv[1], "waits");
 	int loops = argc == 3 ? atoi(argv[2]) : 0;
 
 	for (int i = 0; i < loops; i++)
 		map(0x500, 1, MAP_PRIVATE, PROT_READ);
+	if (waits || (argc == 2 && !strcmp(argv[1], "ends"))) {
+		map(0, 1, MAP_PRIVATE, PROT_READ);
+		if (pthread_create(&thread, NULL, executes, NULL))
+			return 4;
+		if (waits)
+			pause();
+		pthread_exit(NULL);
+	}
 	if (argc > 1) {
 		map(0x400, 2, MAP_PRIVATE, PROT_READ | PROT_WRITE);
 		return 0;

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ksmbench.capture.tracing.tracefs import Instance, TracingClosedError
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
-from tests.commands.running import run
+from tests.commands.running import assert_one_line_mistake, run
 from tests.imports.test_strace import rows
 
 _CALLS = ("mmap", "munmap", "mremap", "brk", "madvise", "process_madvise", "prctl")
@@ -54,21 +55,21 @@ class _Recorded:
     printed: str  # by the program
 
 
-def _by_strace(program: Path, folder: Path) -> _Recorded:
+def _by_strace(words: list[str], folder: Path) -> _Recorded:
     log = folder / "log"
-    words = [_tool("strace"), "-f", "-ttt", "-y", "-e", "trace=%memory,%process,prctl", "-o", str(log), str(program)]
-    return _Recorded("strace", log, _done(words))
+    options = ["-f", "-ttt", "-y", "-e", "trace=%memory,%process,prctl", "-o", str(log)]
+    return _Recorded("strace", log, _done([_tool("strace"), *options, *words]))
 
 
-def _by_perf(program: Path, folder: Path, *shown: str) -> _Recorded:
+def _by_perf(words: list[str], folder: Path, *shown: str) -> _Recorded:
     perf, data, log = _tool("perf"), folder / "data", folder / "log"
-    printed = _done([perf, "record", "-q", "-m", "1024", "-o", str(data), "-e", _PERF_EVENTS, str(program)])
+    printed = _done([perf, "record", "-q", "-m", "1024", "-o", str(data), "-e", _PERF_EVENTS, *words])
     log.write_text(_done([perf, "script", "--show-lost-events", *shown, "-i", str(data)]))
     return _Recorded("perf", log, printed)
 
 
-def _by_perf_with_processes(program: Path, folder: Path) -> _Recorded:
-    return _by_perf(program, folder, "--ns", "-F", "comm,pid,tid,time,event,trace")
+def _by_perf_with_processes(words: list[str], folder: Path) -> _Recorded:
+    return _by_perf(words, folder, "--ns", "-F", "comm,pid,tid,time,event,trace")
 
 
 def _open_instance() -> Instance:
@@ -109,10 +110,10 @@ def _run_traced(instance: Instance, words: list[str]) -> str:
     return printed
 
 
-def _by_tracefs(instance: Instance, program: Path, folder: Path, *, processes: bool = False) -> _Recorded:
+def _by_tracefs(instance: Instance, words: list[str], folder: Path, *, processes: bool = False) -> _Recorded:
     if processes:
         instance.write("options/record-tgid", "1")
-    printed = _run_traced(instance, [str(program)])
+    printed = _run_traced(instance, words)
     log = folder / "log"
     log.write_text((instance.path / "trace").read_text())
     return _Recorded("ftrace", log, printed)
@@ -183,12 +184,30 @@ def _check(recorded: _Recorded, folder: Path) -> None:
 
 @pytest.mark.parametrize("record", [_by_strace, _by_perf, _by_perf_with_processes])
 def test_every_call_is_there_in_order(record, program: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    _check(record(program, tmp_path), tmp_path)
+    _check(record([str(program)], tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("processes", [False, True])
 def test_the_text_of_tracefs(processes: bool, instance: Instance, program: Path, tmp_path: Path) -> None:
-    _check(_by_tracefs(instance, program, tmp_path, processes=processes), tmp_path)
+    _check(_by_tracefs(instance, [str(program)], tmp_path, processes=processes), tmp_path)
+
+
+@pytest.mark.parametrize("first", ["waits", "ends"])
+@pytest.mark.parametrize("tool", ["strace", "perf", "tracefs"])
+def test_a_thread_executes(tool: str, first: str, instance: Instance, program: Path, tmp_path: Path) -> None:
+    """Its process goes on with the new program, whether its first thread waits or has ended."""
+    words = [str(program), first]
+    if tool == "tracefs":
+        recorded = _by_tracefs(instance, words, tmp_path)
+    else:
+        recorded = (_by_strace if tool == "strace" else _by_perf)(words, tmp_path)
+    done = run("import", recorded.format, recorded.log, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    trace = open_trace(tmp_path / "out")
+    assert len(trace.spaces) == 1
+    found = [(kind, page, n) for kind, _, page, n, _ in rows(trace.events)]
+    wanted = [(Kind.MAP, _FIRST, 1), (Kind.EXEC, 0, 0), (Kind.MAP, _FIRST + 0x400, 2), (Kind.EXIT, 0, 0)]
+    assert [row for row in found if row[0] in (Kind.EXEC, Kind.EXIT) or _FIRST <= row[1] < _END][-4:] == wanted
 
 
 def test_the_report_of_trace_cmd(instance: Instance, program: Path, tmp_path: Path) -> None:
@@ -269,3 +288,43 @@ def test_threads_whose_process_a_line_tells(tmp_path: Path) -> None:
     trace = open_trace(tmp_path / "out")
     assert rows(trace.events) == [(Kind.MAP, 0, 7, 2, 0), (Kind.UNMAP, 0, 7, 1, 0)]
     assert [space.pid for space in trace.spaces] == [20]
+
+
+_FTRACE = """\
+# entries-in-buffer/entries-written: 6/6   #P:2
+            a-20    (     20) [000] ..... 5.000001: sys_mmap(addr: 0, len: 2000, prot: 3, flags: 22)
+            a-20    (     20) [000] ..... 5.000002: sys_mmap -> 0x7000
+            a-20    (     20) [000] ..... 5.000003: sys_mremap(addr: 7000, old_len: 1000, new_len: 2000, flags: 1)
+            a-20    (     20) [000] ..... 5.000004: sys_mremap -> 0x9000
+            a-20    (     20) [000] ..... 5.000005: task_newtask: pid=21 comm=a clone_flags=1200000 oom_score_adj=0
+            a-21    (     21) [000] ..... 5.000006: sched_process_exec: filename=/bin/b pid=21 old_pid=21
+            a-21    (     21) [000] ..... 5.000007: sched_process_exit: comm=b pid=21 prio=120 group_dead=true
+"""
+_STRACE = """\
+20 100000000.000001 mmap(NULL, 8192, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7000
+20 100000000.000002 clone3({flags=CLONE_VM|CLONE_THREAD, stack=0x0} => {parent_tid=[21]}, 88) = 21
+21 100000000.000003 execve("/bin/b", ["b"], 0x7f /* 3 vars */ <pid changed to 20 ...>
+20 100000000.000004 +++ superseded by execve in pid 21 +++
+20 100000000.000005 <... execve resumed>) = 0
+20 100000000.000006 mremap(0x7000, 4096, 8192, MREMAP_MAYMOVE) = 0x9000
+20 100000000.000007 +++ exited with 0 +++
+"""
+
+
+@pytest.mark.parametrize(("log_format", "text"), [("perf", _PERF), ("ftrace", _FTRACE), ("strace", _STRACE)])
+def test_damage_anywhere_is_a_sentence_or_a_trace(log_format: str, text: str, tmp_path: Path) -> None:
+    """Bytes changed at random never end in a traceback, and what is written can be read."""
+    rng = np.random.default_rng(len(text))
+    likely = np.frombuffer(b"0123456789 f-:", np.uint8)
+    log, out = tmp_path / "log", tmp_path / "out"
+    for i in range(60):
+        damaged = bytearray(text.encode())
+        for at in rng.integers(0, len(damaged), int(rng.integers(1, 12))).tolist():
+            damaged[at] = int(rng.integers(256)) if i % 2 else int(rng.choice(likely))
+        log.write_bytes(bytes(damaged[: int(rng.integers(len(damaged)))] if i % 5 == 0 else damaged))
+        done = run("import", log_format, log, "-o", out, "--force")
+        assert done.returncode in (0, 2), done.stderr
+        if done.returncode:
+            assert_one_line_mistake(done)
+        else:
+            open_trace(out)
