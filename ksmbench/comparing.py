@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ksmbench.designs.design import Design, Value
     from ksmbench.engine.cost import CostProfile
+    from ksmbench.metrics.sharing import Sharing
     from ksmbench.result import Result
     from ksmbench.trace.columns import Trace
 
@@ -65,6 +66,7 @@ class Comparison:
     options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
     provenance: list[dict[str, Any]]  # of each replay, in the order of `summary`
     output: Path | None = None
+    sharing: "dict[tuple[str, str, str], Sharing]" = field(default_factory=dict, repr=False)  # by KEYS, for the report
 
 
 def _pairs(text: str, parts: list[str], design: "Design") -> list[tuple[str, str]]:
@@ -233,6 +235,8 @@ def _replay_all(
                 parts.tell(number, part)
 
             more: dict[str, Any] = options | dict(task.spec.settings) | {POLICY: task.spec.policy}
+            if task.spec.design in BOUNDS:
+                more.pop("sharing", None)
             try:
                 result = replay(opened[task.label], task.spec.design, sample=task.sample, progress=tell, **more)
             except KsmbenchError as error:
@@ -295,6 +299,7 @@ def compare(
     ignore_tune: bool = False,
     policy: str | Sequence[str] = (),
     host_memory: int | None = None,
+    domains: "Mapping[str, str] | None" = None,
     max_memory: int | None = None,
     force: bool = False,
     jobs: int | None = None,
@@ -304,6 +309,7 @@ def compare(
 
     `designs` are texts such as "ksm-6.18" or "ksm-6.18,pages_to_scan=1000,sleep_millisecs=50"; "policy=ksmtuned" in
     one says who turns its settings, and with several in `policy` each design that says nothing is replayed with each.
+    `domains` names security domains by patterns of space names, for what merging within them alone would lose.
     The other options mean what they mean to `ksmbench.replay`. With `output`, a folder of that name appears whole, with
     `report.html`, `report.md` and `samples.parquet`; an existing one is an error unless `force` is set. `max_memory`
     holds for each replay, and as many run at a time as `jobs` says or the machine has cores. `progress` is told the
@@ -331,7 +337,9 @@ def compare(
         Task(label, Spec(name), bound_sample(trace, sample)) for label, trace in opened.items() for name in BOUNDS
     ]
     tasks = list(dict.fromkeys(asked + bounds))
-    limit = {} if max_memory is None else {"max_memory": max_memory}
+    limit: dict[str, Any] = {} if max_memory is None else {"max_memory": max_memory}
+    if folder is not None:
+        limit["sharing"] = True if domains is None else dict(domains)
     done = _replay_all(opened, tasks, jobs, progress, options | limit)
     comparison = Comparison(
         samples=_stack(done, asked),
@@ -341,9 +349,10 @@ def compare(
         paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
         notes={label: str(trace.manifest.get("notes") or "") for label, trace in opened.items()},
         designs=[str(spec) for spec in specs],
-        options={"sample": sample} | options,
+        options={"sample": sample} | options | ({"domains": dict(domains)} if domains else {}),
         provenance=[done[task].options | {"settings": done[task].settings} | done[task].provenance for task in asked],
         output=folder,
+        sharing={task.key: found for task in asked if (found := done[task].sharing) is not None},
     )
     if folder is not None:
         write_report(comparison, folder)

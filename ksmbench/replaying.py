@@ -1,7 +1,7 @@
 """`ksmbench.replay`: one trace through one design, with its bounds beside it."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,11 @@ from ksmbench.engine.clock import END_OF_TIME, NEVER
 from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPACE_COUNTERS
 from ksmbench.engine.drive import MAX_SAMPLES, Progress, Record, Timing
+from ksmbench.engine.machine import Machine
 from ksmbench.engine.plan import MAX_MEMORY, Plan, make_plan
 from ksmbench.engine.turning import SHOWN_SETTINGS, Decide, Reading, Turner
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.metrics.sharing import LEAST_LOOKS, Potential, Sharing, Watch, measure, potential
 from ksmbench.metrics.summary import Unsampled, summarize
 from ksmbench.policies import FIXED, Policy, Seen, begun, find_policy
 from ksmbench.provenance import provenance
@@ -29,6 +31,7 @@ from ksmbench.trace.tunes import without_tunes
 Sample = str | float | int
 _BYTES_PER_SAMPLE = 1300  # at the peak, with those of the bounds
 _BYTES_PER_SPACE = 120  # per sample, where spaces are asked for
+_MAX_WATCHED_SAMPLES = 20_000  # each is a way out of the compiled loop
 _MAX_BATCHES = 10**10  # of ksmd: seven years by default, half an hour of replaying at least
 
 
@@ -166,6 +169,19 @@ def _turned_trace(trace: Trace, policy: Policy) -> Trace:
     return replace(kept, names=trace.names + more) if more else kept
 
 
+def _observed(timing: Timing, trace: Trace, plan: Plan, found: list[Sharing]) -> Timing:
+    # The same with looks at the state, where it is sampled by time, and a last one that puts a `Sharing` into `found`.
+    watch = None
+    if timing.period_ns and not timing.settles and not timing.every_batch:
+        n_samples = (timing.until_ns - timing.start_ns) // timing.period_ns
+        watch = Watch(plan.n_entries, n_samples) if LEAST_LOOKS <= n_samples <= _MAX_WATCHED_SAMPLES else None
+
+    def at_end(machine: Machine) -> None:
+        found.append(measure(trace, plan, machine, watch))
+
+    return replace(timing, look=watch.look if watch else None, at_end=at_end)
+
+
 def _with_end(record: Record) -> npt.NDArray[np.int64]:
     # The rows, and one for the end where none stands for it: an event after the last batch may have changed something.
     if len(record.rows) and np.array_equal(record.rows[-1], record.last):
@@ -186,6 +202,7 @@ def replay(
     host_memory: int | None = None,
     max_memory: int = MAX_MEMORY,
     check: bool = False,
+    sharing: bool | Mapping[str, str] = False,
     progress: Progress | None = None,
     **settings: Given,
 ) -> Result:
@@ -197,8 +214,9 @@ def replay(
     `ignore_tune` leaves out the changes of settings that the trace recorded, all or those of the settings it names.
     `policy` names who turns the settings during the replay (`ksmbench.policies`), which sees a host of `host_memory`
     bytes, by default as large as the trace's; the samples then also have the columns `run`, `pages_to_scan` and
-    `sleep_millisecs`. `max_memory`: bytes. `check` recounts every structure at the end. `progress` is told the part
-    done, 0 to 1.
+    `sleep_millisecs`. `max_memory`: bytes. `check` recounts every structure at the end.
+    `sharing` adds who shares what (`ksmbench.metrics.sharing`), with domains by name and pattern of space names.
+    `progress` is told the part done, 0 to 1.
 
     Raises `TraceError` for a broken or too large trace, `UsageError` for what cannot be meant, `KsmbenchError` where
     a recount differs.
@@ -218,6 +236,9 @@ def replay(
     plan = make_plan(policed, mergeable=mergeable, max_memory=max_memory, bytes_per_entry=chosen.bytes_per_entry)
     timing = _timing(plan, codes, sample, profile, until, max_memory, ignore_tune=ignore_tune is True)
     timing = replace(timing, turner=_turner(turns, memory, policed, plan.start_ns))
+    found: list[Sharing] = []
+    if sharing is not False:
+        timing = _observed(timing, policed, plan, found)
     record = chosen.run(policed, plan, codes, timing, check=check, progress=progress)
     if record.wrong:
         raise KsmbenchError(f"{chosen.name}: a recount differs: {'; '.join(record.wrong[:5])}")
@@ -225,10 +246,16 @@ def replay(
     rows = _with_end(record)
     looks = np.ascontiguousarray(rows[:, 0])
     still = Timing(start_ns=plan.start_ns, until_ns=record.end_ns, listed=looks)
+    possible: list[Potential] = []
+
+    def look_at_none(machine: Machine) -> None:
+        possible.append(potential(opened, plan, machine, None if isinstance(sharing, bool) else sharing))
+
     bounds: dict[str, Record] = {}
     for name in ("none", "oracle"):
         same = chosen.name == name
-        bounds[name] = record if same else designs.DESIGNS[name].run(opened, plan, {}, still, check=check)
+        looked = replace(still, at_end=look_at_none) if found and name == "none" else still
+        bounds[name] = record if same else designs.DESIGNS[name].run(opened, plan, {}, looked, check=check)
     frames = {name: _frame(designs.DESIGNS[name], _with_end(bound)[: len(rows)]) for name, bound in bounds.items()}
     summary = summarize(
         _frame(chosen, rows),
@@ -262,7 +289,7 @@ def replay(
                 f"{rows_wanted:,} rows about single spaces need {rows_wanted * _BYTES_PER_SPACE / 2**30:.1f} GiB, more "
                 f"than --max-memory {max_memory / 2**30:.1f} GiB; sample less often or raise it"
             )
-        wide = replace(timing, until_ns=record.end_ns, with_spaces=True)
+        wide = replace(timing, until_ns=record.end_ns, with_spaces=True, look=None, at_end=None)
         return _spaces_frame(chosen, chosen.run(policed, plan, codes, wide).spaces)
 
     return Result(
@@ -282,4 +309,5 @@ def replay(
         provenance=provenance(opened, profile),
         make_spaces=make_spaces,
         stores=record.stores,
+        sharing=replace(found[0], potential=possible[0]) if found and possible else None,
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
+    from ksmbench.metrics.sharing import Sharing
+
 
 @dataclass(frozen=True)
 class Result:
@@ -23,6 +25,7 @@ class Result:
     samples: "pl.DataFrame"
     summary: dict[str, float | int | None]
     provenance: dict[str, Any]
+    sharing: "Sharing | None" = field(default=None, kw_only=True)  # where it was asked for
     stores: list[tuple[int, str, int]] = field(default_factory=list, kw_only=True)  # of the policy: ns, setting, value
     make_spaces: Callable[[], "pl.DataFrame"] = field(repr=False)
 

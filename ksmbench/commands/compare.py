@@ -7,6 +7,7 @@ import click
 
 from ksmbench.commands.options import complete_designs, complete_policies, parse_sample, parse_size
 from ksmbench.commands.progress import progress_bar
+from ksmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from ksmbench.comparing import Comparison
@@ -19,6 +20,14 @@ def _print_table(comparison: "Comparison") -> None:
     for trace in comparison.page_size:
         summary = comparison.summary.filter(trace=trace).with_columns(LABEL).to_dicts()
         click.echo(f"{trace}\n{comparison_table(summary)}\n")
+
+
+def _domains(texts: tuple[str, ...]) -> dict[str, str] | None:
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, pattern) in zip(texts, pairs, strict=True):
+        if not name or not pattern:
+            raise UsageError(f'--domains "{text}": write NAME=PATTERN, as in red=web-*')
+    return {name: pattern for name, _, pattern in pairs} or None
 
 
 def _document(comparison: "Comparison") -> dict[str, object]:
@@ -64,6 +73,13 @@ def _document(comparison: "Comparison") -> dict[str, object]:
 @click.option(
     "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
 )
+@click.option(
+    "--domains",
+    multiple=True,
+    metavar="NAME=PATTERN",
+    help="A security domain and its spaces, as red='web-*': what would be lost by merging within domains alone "
+    "[default: as the trace says].",
+)
 @click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Replays at the same time [default: one per core].")
 @click.option("--force", is_flag=True, help="Replace an older report.")
@@ -79,6 +95,7 @@ def compare(
     ignore_tune: bool,
     policies: tuple[str, ...],
     host_memory: str | None,
+    domains: tuple[str, ...],
     max_memory: str,
     jobs: int | None,
     force: bool,
@@ -107,6 +124,7 @@ def compare(
             ignore_tune=ignore_tune,
             policy=policies,
             host_memory=None if host_memory is None else parse_size(host_memory),
+            domains=_domains(domains),
             max_memory=parse_size(max_memory),
             force=force,
             jobs=jobs,

@@ -51,6 +51,7 @@ class Timing:
     ignore_tune: bool = False
     turner: Turner | None = None
     look: Callable[[Machine], None] | None = None  # is shown the state at every sample but the last
+    at_end: Callable[[Machine], None] | None = None  # is shown the last state
 
     @property
     def settles(self) -> bool:
@@ -147,6 +148,8 @@ def drive(
                 raise UsageError(f"more than {MAX_SAMPLES:,} samples; sample less often, or end earlier with --until")
         if progress is not None and not timing.settles and timing.until_ns > timing.start_ns:
             progress((int(m[NOW]) - timing.start_ns) / (timing.until_ns - timing.start_ns))
+    if timing.at_end is not None:
+        timing.at_end(machine)
     rows = np.concatenate([part[0] for part in parts])
     return Record(
         rows=np.ascontiguousarray(rows[:-1, : 1 + N_SAMPLED]),

@@ -11,6 +11,7 @@ CEILING = "#8a8f98"
 HEIGHT = 280
 ORACLE = "oracle"
 _OVER_TIME = "Memory saved over time"
+_TABLE_ROWS = 12  # of a line, in the table of a plot's data
 
 
 def colours(labels: list[str]) -> dict[str, str]:
@@ -72,6 +73,7 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
         (pl.col("scan_cost_cpu_share") * 100).round(3).alias("cpu"),
         (pl.col("oracle_share") * 100).round(2).alias("share"),
         (pl.col("saved_bytes") / 2**20).round(2).alias("saved"),
+        (pl.col("settings") == "").alias("default"),
     ).filter(pl.col("cpu").is_not_null() & pl.col("share").is_not_null() & (pl.col("label") != "none"))
     if data.filter(pl.col("label") != ORACLE).is_empty():
         return None
@@ -98,21 +100,53 @@ def _scatter(summary: pl.DataFrame, labels: list[str]) -> alt.LayerChart | alt.F
         .mark_rule(strokeDash=[6, 4], strokeWidth=2, color=CEILING)
         .encode(y=alt.Y("share:Q"))
     )
-    return alt.layer(ceiling, points).properties(width="container", height=HEIGHT)
+    default = base.transform_filter((alt.datum.default == True) & (alt.datum.label != ORACLE))  # noqa: E712 - Vega's
+    ring = default.mark_point(shape="diamond", size=420, strokeWidth=2.5, color="#ef4444").encode(x=x, y=y)
+    text = default.mark_text(dy=-18, color="#ef4444").encode(x=x, y=y, text=alt.value("default"))
+    return alt.layer(ceiling, points, ring, text).properties(width="container", height=HEIGHT)
 
 
-def spec(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+def spec(chart: Any) -> dict[str, Any]:
     """The Vega-Lite specification of a chart, without colours of axes and text."""
     made = dict(chart.to_dict())
     made.pop("config", None)  # the page's own, which follows its colour scheme
     return made
 
 
-def charts(curves: pl.DataFrame, summary: pl.DataFrame, price: alt.LayerChart | None = None) -> list[dict[str, Any]]:
+def _data_of(chart: Any) -> list[list[str]]:
+    # The plot's data as a table, thinned: for those who do not see it.
+    known = [_frame_of(part) for part in (chart, *getattr(chart, "layer", []))]
+    frame = next((found for found in known if found is not None), None)
+    if frame is None or frame.is_empty():
+        return []
+    parts = frame.partition_by("label", maintain_order=True) if "label" in frame.columns else [frame]
+    rows: list[list[str]] = [list(frame.columns)]
+    for part in parts:
+        step = max(1, part.height // _TABLE_ROWS)
+        rows += [[_plain(value) for value in row] for row in part[::step].rows()]
+    return rows
+
+
+def _frame_of(chart: Any) -> pl.DataFrame | None:
+    data = getattr(chart, "data", None)
+    return data if isinstance(data, pl.DataFrame) and data.width > 1 else None
+
+
+def _plain(value: object) -> str:
+    return "–" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def charts(
+    curves: pl.DataFrame,
+    summary: pl.DataFrame,
+    price: alt.LayerChart | None = None,
+    more: list[tuple[str, str, Any]] | None = None,
+) -> list[dict[str, Any]]:
     """The plots of one trace: dicts of `title`, `note`, `spec` (Vega-Lite) and `half` (of the page's width).
 
     `curves` are the rows of `ksmbench.report.curves.curves`, `summary` those of the comparison with a column `label`.
-    What would be empty is left out. `price` is drawn first, instead of the plot of savings against CPU time.
+    What would be empty is left out; `more` plots come last. `price` is drawn first, instead of the plot of savings
+    against CPU time.
     """
     alt.data_transformers.disable_max_rows()
     labels = list(dict.fromkeys(summary["label"].to_list() + [ORACLE]))
@@ -129,6 +163,16 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame, price: alt.LayerChart | 
             "What is bought for which CPU time",
             "Up is better, left is cheaper: the saving at the end against the time that ksmd takes.",
             price or _scatter(summary, labels),
+        ),
+        (
+            "Saved, net",
+            "The same less KSM's own memory, as the kernel's general_profit counts it: 64 bytes for each scanned page.",
+            lines(designs.filter(pl.col("label") != ORACLE), "net_mib", "saved net (MiB)", labels, unit="MiB net"),
+        ),
+        (
+            "Burndown",
+            "Memory that the oracle saves and the design does not, not yet or never.",
+            lines(work, "left_mib", "left to merge (MiB)", labels, unit="MiB left"),
         ),
         (
             "Copy-on-write breaks",
@@ -149,7 +193,14 @@ def charts(curves: pl.DataFrame, summary: pl.DataFrame, price: alt.LayerChart | 
     if price is not None:
         made.insert(0, made.pop(1))
     return [
-        {"title": title, "note": note, "spec": spec(chart), "half": title != _OVER_TIME and chart is not price}
-        for title, note, chart in made
+        {
+            "title": title,
+            "note": note,
+            "spec": spec(chart),
+            "data": _data_of(chart),
+            "half": title != _OVER_TIME and chart is not price,
+            "legend": not isinstance(chart, alt.Chart),  # a plot that is one has its own
+        }
+        for title, note, chart in [*made, *(more or [])]
         if chart is not None
     ]

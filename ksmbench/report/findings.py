@@ -75,6 +75,15 @@ def _breaks(rows: list[Row]) -> list[str]:
     ]
 
 
+def chosen_row(rows: list[Row]) -> Row | None:
+    """The row that is named first: of those that save most, the one with the least CPU time; None where none saves."""
+    designs = [row for row in rows if row["design"] not in BOUNDS and row.get("saved_bytes") is not None]
+    highest = max((float(row["saved_bytes"]) for row in designs), default=0.0)
+    if highest <= 0:
+        return None
+    return min((row for row in designs if row["saved_bytes"] >= ABOUT_EQUAL * highest), key=_cpu)
+
+
 def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float) -> list[str]:
     """Sentences about one trace: `rows` of its summary with `label`; at its end `none` uses `floor_bytes` and
     `oracle` saves `oracle_bytes`.

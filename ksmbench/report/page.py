@@ -9,7 +9,8 @@ from ksmbench.comparing import Comparison
 from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import ORACLE, charts, colours
 from ksmbench.report.curves import LABEL, curves
-from ksmbench.report.findings import findings
+from ksmbench.report.detail import charts_of, differences, headline, tables_of
+from ksmbench.report.findings import chosen_row, findings
 from ksmbench.report.offline import environment, plots
 from ksmbench.report.table import shown_columns, table
 
@@ -23,6 +24,8 @@ def said_options(options: dict[str, Any]) -> list[str]:
     for name in _OPTIONS:
         if options.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
             words += [f"--{name.replace('_', '-')}", str(getattr(options[name], "name", options[name]))]
+    for name, pattern in (options.get("domains") or {}).items():
+        words += ["--domains", f"{name}={pattern}"]
     return [*words, "--ignore-tune"] if options["ignore_tune"] else words
 
 
@@ -46,6 +49,8 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
     page_size = comparison.page_size[trace]
     floor, oracle = end_of(bounds, "none"), end_of(bounds, "oracle")
     seconds = comparison.samples.filter(trace=trace)["time_ns"].max()
+    chosen = chosen_row(rows)
+    labels = list(dict.fromkeys([*summary["label"], ORACLE]))
     return {
         "trace": trace,
         "notes": comparison.notes[trace],
@@ -53,8 +58,11 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
         "findings": findings(rows, floor["frames"] * page_size, (floor["frames"] - oracle["frames"]) * page_size),
         "columns": shown_columns(rows),
         "rows": table(rows),
-        "colours": colours([*dict.fromkeys([*summary["label"], ORACLE])]),
-        "charts": charts(lines.filter(trace=trace), summary),
+        "colours": colours(labels),
+        "charts": charts(lines.filter(trace=trace), summary, more=charts_of(comparison, trace, labels)),
+        "headline": headline(rows, chosen),
+        "differences": differences(rows),
+        "tables": tables_of(comparison, trace, chosen["label"] if chosen else None),
     }
 
 

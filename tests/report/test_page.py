@@ -8,10 +8,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from markupsafe import escape
 
 from ksmbench.comparing import Comparison, compare
 from ksmbench.metrics.summary import METRICS
 from ksmbench.report.curves import MAX_POINTS, curves
+from ksmbench.report.detail import work_rows
 from ksmbench.report.page import command, render
 from tests.report.conftest import DESIGNS
 from tests.report.synthetic import synthetic_trace
@@ -51,8 +53,15 @@ def test_the_page_is_whole_and_names_everything(report: Path) -> None:
     html, markdown = (report / "report.html").read_text(), (report / "report.md").read_text()
     elements = Elements(html)
     assert elements.open == []
-    assert len([1 for tag, attributes in elements.tags if "plot-" in (attributes.get("id") or "")]) == 5
-    assert len(specs_of(html)) == 5
+    assert len([1 for tag, attributes in elements.tags if "plot-" in (attributes.get("id") or "")]) == 10
+    assert len(specs_of(html)) == 10
+    figures = ("Burndown", "Saved, net", "What ksmd's work consists of", "How long sharing lasts", "The cliff")
+    for title in (*figures, "Who shares with whom", "Yield per mapping", "What sharing is lost"):
+        assert f">{escape(title)}</h3>" in html
+    for title in ("Who shares with whom", "Yield per mapping", "What sharing is lost"):
+        assert f"### {title}" in markdown
+    assert "would be saved, net of KSM" in html
+    assert len(html) < 8 << 20
     for design in DESIGNS:
         assert f"<code>{design}</code>" in html
         assert f"`{design}`" in markdown
@@ -142,3 +151,38 @@ def test_markup_in_names_is_shown_not_obeyed(comparison: Comparison) -> None:
 def test_the_command_says_what_differs_from_the_defaults(comparison: Comparison) -> None:
     other = replace(comparison, options=comparison.options | {"cost": "none", "ignore_tune": True, "sample": 0.5})
     assert command(other).endswith("--sample 0.5 --cost none --ignore-tune -o FOLDER")
+
+
+def test_every_table_and_plot_is_named_for_those_who_hear_it(report: Path) -> None:
+    elements = Elements((report / "report.html").read_text())
+    plots = [attributes for _, attributes in elements.tags if attributes.get("class") == "plot"]
+    assert all(each["role"] == "img" and each["aria-label"] for each in plots)
+    names = [tag for tag, _ in elements.tags]
+    assert names.count("table") == names.count("caption")
+    assert all(attributes.get("scope") in ("col", "row") for tag, attributes in elements.tags if tag == "th")
+    regions = [attributes for _, attributes in elements.tags if attributes.get("role") == "region"]
+    assert all(each["tabindex"] == "0" and each["aria-label"] for each in regions)
+
+
+def test_no_difference_is_a_result() -> None:
+    found = compare(
+        synthetic_trace(2, 50, 3), ["ksm-6.18", "ksm-6.18,max_page_sharing=300", "ksm-6.18,pages_to_scan=20"]
+    )
+    markdown = render(found)["report.md"]
+    assert "`ksm-6.18,max_page_sharing=300` against `ksm-6.18`: no difference in any number." in markdown
+    assert "`ksm-6.18,pages_to_scan=20` against `ksm-6.18`: " in markdown
+    assert "pages_scanned -" in markdown
+
+
+def test_work_adds_up_to_the_cpu_time(comparison: Comparison) -> None:
+    rows = work_rows(comparison, next(iter(comparison.page_size)))
+    for row in comparison.summary.filter(pl.col("cpu_s").is_not_null(), pl.col("design") != "none").to_dicts():
+        label = ",".join(filter(None, (row["design"], row["settings"])))
+        told = [each["seconds"] for each in rows if each["label"] == label]
+        assert sum(told) == pytest.approx(row["cpu_s"], abs=0.001)
+        assert all(seconds >= 0 for seconds in told)
+
+
+def test_domains_of_the_command_line_are_in_the_command(comparison: Comparison) -> None:
+    other = replace(comparison, options=comparison.options | {"domains": {"red": "vm-0", "blue": "vm-*"}})
+    assert "--domains red=vm-0 --domains 'blue=vm-*'" in command(other)
