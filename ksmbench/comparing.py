@@ -135,6 +135,18 @@ def _specs(wanted: Iterable[str]) -> list[Spec]:
     return specs
 
 
+def short_name(trace: "Trace") -> str | None:
+    """What a trace is called: its folder, or the last part of its URL; None for one that was made in memory."""
+    from ksmbench.trace.remote import name_of
+
+    return trace.path.resolve().name if trace.path else name_of(trace.url) if trace.url else None
+
+
+def place(trace: "Trace") -> str | None:
+    """Where a trace is: its folder or its URL; None for one that was made in memory."""
+    return str(trace.path) if trace.path else trace.url
+
+
 def open_traces(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
     """Traces by a short name: the folder's, or its whole path where two folders are called alike."""
     from ksmbench.trace.columns import Trace
@@ -144,8 +156,8 @@ def open_traces(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
     if not given:
         raise UsageError("nothing to compare on; name at least one trace")
     opened = [trace if isinstance(trace, Trace) else open_trace(trace) for trace in given]
-    names = [trace.path.resolve().name if trace.path else f"trace-{i + 1}" for i, trace in enumerate(opened)]
-    paths = [str(trace.path) if trace.path else name for trace, name in zip(opened, names, strict=True)]
+    names = [short_name(trace) or f"trace-{i + 1}" for i, trace in enumerate(opened)]
+    paths = [place(trace) or name for trace, name in zip(opened, names, strict=True)]
     labels = [path if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
     for label in labels:
         if labels.count(label) > 1:
@@ -346,7 +358,7 @@ def compare(
         summary=_summary(done, asked),
         bounds=_stack(done, bounds),
         page_size={label: trace.page_size for label, trace in opened.items()},
-        paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
+        paths={label: place(trace) or label for label, trace in opened.items()},
         notes={label: str(trace.manifest.get("notes") or "") for label, trace in opened.items()},
         designs=[str(spec) for spec in specs],
         options={"sample": sample} | options | ({"domains": dict(domains)} if domains else {}),

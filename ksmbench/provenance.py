@@ -20,7 +20,7 @@ def trace_identity(trace: Trace) -> dict[str, Any]:
     capture = manifest.get("capture") or {}
     host = manifest.get("host") or {}
     return {
-        "name": trace.path.name if trace.path else None,
+        "name": trace.path.name if trace.path else trace.url,
         "label": manifest.get("label"),
         "trace_id": manifest.get("trace_id"),
         "created": manifest.get("created"),

@@ -39,7 +39,7 @@ def _document(comparison: "Comparison") -> dict[str, object]:
 
 
 @click.command()
-@click.argument("traces", nargs=-1, required=True, metavar="TRACE...", type=click.Path(path_type=Path))
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...", type=click.Path())
 @click.option(
     "--design",
     "designs",
@@ -85,7 +85,7 @@ def _document(comparison: "Comparison") -> dict[str, object]:
 @click.option("--force", is_flag=True, help="Replace an older report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def compare(
-    traces: tuple[Path, ...],
+    traces: tuple[str, ...],
     designs: tuple[str, ...],
     output: Path,
     sample: str,

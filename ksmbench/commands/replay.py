@@ -24,7 +24,7 @@ def _metadata(result: "Result") -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=click.Path())
 @click.option(
     "--design", default="ksm-6.18", show_default=True, shell_complete=complete_designs, help="See `ksmbench designs`."
 )
@@ -56,7 +56,7 @@ def _metadata(result: "Result") -> dict[str, Any]:
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def replay(
-    trace: Path,
+    trace: str,
     design: str,
     settings: tuple[str, ...],
     sample: str,

@@ -16,6 +16,7 @@ from ksmbench.comparing import (
     Spec,
     Task,
     bound_sample,
+    place,
     stack,
     summary_frame,
 )
@@ -83,10 +84,15 @@ class _Work:
 @contextmanager
 def _on_disk(opened: dict[str, Trace]) -> Iterator[dict[str, str]]:
     # Where workers find each trace: one that was made in memory is written first.
-    scratch = Path(tempfile.mkdtemp(prefix="ksmbench-sweep-")) if any(not t.path for t in opened.values()) else None
+    scratch = (
+        Path(tempfile.mkdtemp(prefix="ksmbench-sweep-")) if not all(t.path or t.url for t in opened.values()) else None
+    )
     try:
         paths = {}
         for number, (label, trace) in enumerate(opened.items()):
+            if trace.url is not None:
+                paths[label] = trace.url
+                continue
             if trace.path is None and scratch is not None:
                 write_trace(trace, scratch / str(number))
             paths[label] = str(trace.path.resolve() if trace.path else (scratch or Path()) / str(number))
@@ -267,7 +273,7 @@ class Bench:
         return Sweep(
             **_collect(work, self._journal, refused, vary),
             page_size={label: trace.page_size for label, trace in opened.items()},
-            paths={label: str(trace.path) if trace.path else label for label, trace in opened.items()},
+            paths={label: place(trace) or label for label, trace in opened.items()},
             notes={label: str(trace.manifest.get("notes") or "") for label, trace in opened.items()},
             designs=designs,
             vary=vary,

@@ -3,7 +3,7 @@
 `Events` and `Contents` are made in one place (`ksmbench.trace.store`) so that every kernel is compiled once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,7 @@ class Trace:
     contents: Contents
     names: tuple[str, ...] = ()
     path: Path | None = None
+    url: str | None = field(default=None, kw_only=True)  # where it was copied from
     fingerprint: npt.NDArray[np.uint8] | None = None  # [n_contents, 16] keyed hashes, zeros where there is none
 
     @property

@@ -16,6 +16,7 @@ from ksmbench.errors import KsmbenchError, TraceError, UsageError
 from ksmbench.trace import rules, schema
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.publish import publish, scratch_folder
+from ksmbench.trace.remote import is_url, local_path, open_url
 from ksmbench.trace.tables import memory_limit, one_line, read_table, table_path
 from ksmbench.trace.writing import write_files
 
@@ -159,8 +160,14 @@ def open_trace(path: str | os.PathLike[str], *, max_memory: int | None = None) -
 
     Raises `TraceError` with one sentence (file, row, rule, remedy) for the first rule of the format that is broken
     (`ksmbench.trace.rules` lists them), also where reading would need more than `max_memory` bytes (default: half of
-    this machine's memory). Page contents (`data`), where the trace has them, are not read.
+    this machine's memory). Page contents (`data`), where the trace has them, are not read. `path` may be a URL that
+    fsspec opens, as s3://bucket/trace.
     """
+    if isinstance(path, str) and is_url(path):
+        local = local_path(path)
+        if local is None:
+            return open_url(path, max_memory)
+        path = local
     folder = Path(path)
     limit = memory_limit() if max_memory is None else max_memory
     for _ in range(_TRIES - 1):
