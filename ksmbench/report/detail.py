@@ -216,7 +216,11 @@ def tables_of(comparison: Comparison, trace: str, label: str | None) -> list[Row
 
 
 def _difference(one: Row, other: Row) -> str:
-    names = [metric.name for metric in METRICS if metric.name not in ("seconds",)]
+    names = [
+        metric.name
+        for metric in METRICS
+        if metric.name != "seconds" and (one.get(metric.name) is not None or other.get(metric.name) is not None)
+    ]
     differ = [name for name in names if one.get(name) != other.get(name)]
     text = f"`{other['label']}` against `{one['label']}`: "
     if not differ:
@@ -228,7 +232,7 @@ def _difference(one: Row, other: Row) -> str:
             continue
         scale, digits, unit = {
             "bytes": (1 / MIB, 1, " MiB"),
-            "share": (100, 2, " points of a CPU"),
+            "share": (100, 2, " % of a CPU"),
             "s": (1, 1, " s"),
         }.get(units[name], (1, 0, ""))
         change = (other[name] - one[name]) * scale
