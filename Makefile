@@ -24,8 +24,8 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	touch $@
 
 lint: setup
-	$(VENV)/bin/ruff check ksmbench tests
-	$(VENV)/bin/ruff format --check ksmbench tests
+	$(VENV)/bin/ruff check ksmbench tests workloads setup.py
+	$(VENV)/bin/ruff format --check ksmbench tests workloads setup.py
 	$(VENV)/bin/mypy
 
 test: lint
