@@ -187,6 +187,8 @@ class PageMap:
         while at < stop:
             found, at = self._ioctl(at, stop, left_out)
             pieces.append(self._regions[:found].astype(np.int64))
+            if found:  # with all regions filled the address can lie 2 MiB before the last one's end (seen on 6.18)
+                at = max(at, int(pieces[-1][-1, 1]))
         regions = np.concatenate(pieces) if pieces else np.zeros((0, 3), np.int64)
         first, last = regions[:, 0] // PAGE_SIZE, regions[:, 1] // PAGE_SIZE
         category = np.repeat(regions[:, 2], last - first)

@@ -91,7 +91,8 @@ def check_output(path: Path, force: bool) -> None:
 
 
 def _places_zero_pages(settings: dict[str, int | str]) -> bool:
-    return bool(settings.get("use_zero_pages")) and settings.get("run") != 0
+    # By use_zero_pages; and of a huge frame that it splits, which it does to merge a part, what is full of zeros goes.
+    return bool(settings.get("run"))
 
 
 def _compile() -> None:
