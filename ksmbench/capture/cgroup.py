@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ksmbench.capture.procfs import ProcessGoneError, read_text
-from ksmbench.errors import KsmbenchError
+from ksmbench.errors import KsmbenchError, UsageError
 
 _MEMBERS = "cgroup.procs"
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -109,4 +109,4 @@ def find_group(name: str) -> Group:
     inside = [mount for mount in places if given.is_relative_to(mount)]
     ends = [_deepest(mount, str(given.relative_to(mount))) for mount in inside] or [_deepest(m, below) for m in places]
     nearest = max(ends, key=lambda end: len(end.parts) if end not in places else 0)
-    raise KsmbenchError(f"there is no control group {name}; {_there(nearest)}")
+    raise UsageError(f"there is no control group {name}; {_there(nearest)}")

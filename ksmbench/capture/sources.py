@@ -16,7 +16,7 @@ from ksmbench.capture.procfs import (
     start_time,
     stat_fields,
 )
-from ksmbench.errors import KsmbenchError
+from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.schema import Mapping as MappingKind
 
 _PPID = 1  # among `stat_fields`
@@ -86,7 +86,7 @@ def find_guests(names: Sequence[str] = (), *, follow: bool = False, selection: s
     running = ", ".join(guest.name for guest in guests)
     for name in names:
         if name not in {guest.name for guest in guests}:
-            raise KsmbenchError(f"no guest named {name} is running; running are: {running or 'none'}")
+            raise UsageError(f"no guest named {name} is running; running are: {running or 'none'}")
     if not guests:
         raise KsmbenchError("no QEMU or other guest is running here; start one, or name a process with --pid")
     return [guest for guest in guests if not names or guest.name in names]
@@ -106,8 +106,8 @@ def find_processes(pids: Sequence[int], *, follow: bool = False, selection: str 
         try:
             name = command_name(pid)
             if is_kernel_thread(pid):
-                raise KsmbenchError(f"process {pid} ({name}) is a kernel thread, which has no memory of its own")
+                raise UsageError(f"process {pid} ({name}) is a kernel thread, which has no memory of its own")
             result.append(Source(pid, name, "process", follow, selection))
         except ProcessGoneError:
-            raise KsmbenchError(f"there is no process {pid}; ps lists those that run") from None
+            raise UsageError(f"there is no process {pid}; ps lists those that run") from None
     return result

@@ -141,9 +141,9 @@ def test_refusals(tmp_path: Path) -> None:
         for number in ("nan", "inf"):
             assert runner.invoke(capture, ("-o", str(tmp_path / "t"), *some, option, number)).exit_code == 2
     gone = refused("-o", str(tmp_path / "t"), "--pid", str(2**22 + 5))
-    assert gone.exit_code == 1
+    assert gone.exit_code == 2
     missing = refused("-o", str(tmp_path / "t"), "--qemu", "no-such-guest")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "no-such-guest" in str(missing)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
 
