@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -124,6 +125,15 @@ def guest() -> Iterator[Source]:
         process.communicate()
 
 
+def _n_present(guest: Source) -> int:
+    pagemap = PageMap(guest.pid)
+    try:
+        pages = [pagemap.look(m.start, m.end) for m in never_shared(guest, guest.mappings())]
+        return sum(int(np.count_nonzero(of.state == PRESENT)) for of in pages)
+    finally:
+        pagemap.close()
+
+
 def _compare(memory: Memory, pid: int) -> None:
     # The contents' ids stand in the order of their bytes, and are equal where those are.
     known: dict[int, bytes] = {0: bytes(PAGE)}
@@ -157,6 +167,9 @@ def test_a_guest_is_recorded(guest: Source, tmp_path: Path) -> None:
 
 
 def test_reading_a_guest_the_quick_way_changes_nothing_of_it(guest: Source) -> None:
+    deadline = time.monotonic() + 60
+    while _n_present(guest) < 1000:  # until its firmware has written something
+        assert time.monotonic() < deadline
     os.kill(guest.pid, signal.SIGSTOP)
     while set(thread_states(guest.pid)) != {"T"}:
         continue
