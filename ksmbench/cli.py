@@ -5,6 +5,7 @@ import sys
 import click
 
 from ksmbench import __version__
+from ksmbench.commands.calibrate import calibrate
 from ksmbench.commands.capture import capture
 from ksmbench.commands.combine import combine
 from ksmbench.commands.compare import compare
@@ -50,6 +51,7 @@ for command in (
     sweep,
     tune,
     validate,
+    calibrate,
 ):  # in the order of the data
     cli.add_command(command)
 

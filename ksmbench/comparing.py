@@ -270,7 +270,7 @@ def stack(parts: "Iterable[tuple[Task, pl.DataFrame]]") -> "pl.DataFrame":
     """
     import polars as pl
 
-    from ksmbench.engine.counters import REVIEW_COUNTERS
+    from ksmbench.engine.counters import REVIEW_COUNTERS, WORK_COUNTERS
 
     stacked = pl.concat(
         (
@@ -279,7 +279,7 @@ def stack(parts: "Iterable[tuple[Task, pl.DataFrame]]") -> "pl.DataFrame":
         ),
         how="diagonal",
     )
-    more = [name for name in REVIEW_COUNTERS if name in stacked.columns]
+    more = [name for name in (*REVIEW_COUNTERS, *WORK_COUNTERS) if name in stacked.columns]
     return stacked.select(pl.exclude(more), *more) if more else stacked
 
 

@@ -13,7 +13,7 @@ from ksmbench import designs
 from ksmbench.designs.design import Design, Given
 from ksmbench.engine.clock import END_OF_TIME, NEVER
 from ksmbench.engine.cost import CostProfile, find_profile
-from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPACE_COUNTERS
+from ksmbench.engine.counters import REVIEW_COUNTERS, ROW_COUNTERS, SAMPLED, SPACE_COUNTERS, WORK_COUNTERS
 from ksmbench.engine.drive import MAX_SAMPLES, Progress, Record, Timing
 from ksmbench.engine.machine import Machine
 from ksmbench.engine.plan import MAX_MEMORY, Plan, make_plan
@@ -105,7 +105,7 @@ def _timing(
 
 
 def _frame(design: Design, rows: npt.NDArray[np.int64], settings: npt.NDArray[np.int64] | None = None) -> pl.DataFrame:
-    kept = {*SAMPLED, *(name for name in REVIEW_COUNTERS if name in design.counters)}
+    kept = {*SAMPLED, *(name for name in (*REVIEW_COUNTERS, *WORK_COUNTERS) if name in design.counters)}
     columns = {"time_ns": rows[:, 0]} | {name: rows[:, 1 + i] for i, name in enumerate(ROW_COUNTERS) if name in kept}
     if settings is not None:
         columns |= {name: settings[: len(rows), i] for i, name in enumerate(SHOWN_SETTINGS)}

@@ -12,7 +12,7 @@ from ksmbench.comparing import compare, parse_design
 from ksmbench.designs import complete_settings, encoded
 from ksmbench.designs.design import OF_2009, Design, Setting
 from ksmbench.designs.none import DESIGN as NONE
-from ksmbench.engine.counters import REVIEW_COUNTERS, SAMPLED
+from ksmbench.engine.counters import REVIEW_COUNTERS, SAMPLED, WORK_COUNTERS
 from ksmbench.errors import UsageError
 from ksmbench.replaying import replay
 from tests.report.synthetic import synthetic_trace
@@ -144,9 +144,10 @@ def test_a_sleep_in_microseconds_bounds_the_number_of_batches() -> None:
 def test_samples_have_the_columns_that_the_design_has() -> None:
     trace = synthetic_trace(2, 50, 2)
     assert replay(trace, "made-up").samples.columns == ["time_ns", *SAMPLED, "lost_ptes", "steps_dead"]
-    assert replay(trace, "ksm-6.18").samples.columns == ["time_ns", *SAMPLED]
+    assert replay(trace, "ksm-6.18").samples.columns == ["time_ns", *SAMPLED, *WORK_COUNTERS]
     both = compare(trace, ["ksm-6.18", "made-up,callbacks=fork,exit"]).samples
-    assert both.columns == ["trace", "design", "settings", "time_ns", *SAMPLED, "lost_ptes", "steps_dead"]
+    more = ["lost_ptes", "steps_dead", *WORK_COUNTERS]
+    assert both.columns == ["trace", "design", "settings", "time_ns", *SAMPLED, *more]
     assert both.filter(design="ksm-6.18")["lost_ptes"].null_count() == len(both) / 2
     assert both.filter(settings="callbacks=fork,exit")["lost_ptes"].null_count() == 0
     assert set(REVIEW_COUNTERS) >= {"lost_ptes", "steps_dead"}

@@ -51,3 +51,17 @@ def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], f
     finally:
         with suppress(OSError):
             scratch.unlink()
+
+
+def write_text(text: str, path: Path, force: bool) -> None:
+    """Write `text` to `path`, whole or not at all; raises `KsmbenchError` where it cannot be written."""
+    refuse_existing((path,), force)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise KsmbenchError(f"{path}: could not be written ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):
+            scratch.unlink()

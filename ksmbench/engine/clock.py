@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.counters import N_COUNTERS, Counter
+from ksmbench.engine.descents import add_descents
 from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BEFORE,
@@ -26,13 +27,13 @@ from ksmbench.engine.machine import (
     SLEPT_NS,
     TIME_NS,
     UNTIL,
-    WEIGHTS,
     Machine,
     Vector,
     f64,
     i64,
 )
 from ksmbench.engine.parts import part
+from ksmbench.engine.pricing import add_prices, price_batch
 
 NEVER = (1 << 63) - 1
 END_OF_TIME = 1 << 62  # ns; later times leave no room for a sleep in an int64
@@ -48,16 +49,6 @@ DO_EVENT = 1
 DO_BATCH = 2
 DO_SAMPLE = 3
 DO_LOOK = 4
-
-# rows of WEIGHTS, ns of ksmd's CPU per unit
-PER_BATCH = 0
-PER_SCANNED = 1
-PER_SKIPPED = 2
-PER_CHECKSUM = 3
-PER_COMPARISON = 4
-PER_KIB_COMPARED = 5
-PER_MERGE = 6
-N_WEIGHTS = 7
 
 
 @part
@@ -126,19 +117,7 @@ def next_step(m: Vector, ready: Integer, sleep_ns: Integer, frames: Integer) -> 
 @part
 def end_batch(m: Vector) -> None:
     """Charge the batch that has just been run, against BEFORE: its CPU time passes from NOW on."""
-    w = f64(m, WEIGHTS)
-    before = i64(m, BEFORE)
-    cost = w[PER_BATCH]
-    cost += w[PER_SCANNED] * (m[Counter.PAGES_SCANNED] - before[Counter.PAGES_SCANNED])
-    cost += w[PER_SKIPPED] * (m[Counter.PAGES_SKIPPED] - before[Counter.PAGES_SKIPPED])
-    cost += w[PER_SKIPPED] * (m[Counter.STEPS_ABSENT] - before[Counter.STEPS_ABSENT])
-    cost += w[PER_SKIPPED] * (m[Counter.STEPS_DEAD] - before[Counter.STEPS_DEAD])
-    cost += w[PER_SKIPPED] * (m[Counter.STEPS_IDLE] - before[Counter.STEPS_IDLE])
-    cost += w[PER_CHECKSUM] * (m[Counter.CHECKSUMS] - before[Counter.CHECKSUMS])
-    cost += w[PER_COMPARISON] * (m[Counter.COMPARISONS] - before[Counter.COMPARISONS])
-    cost += w[PER_KIB_COMPARED] * (m[Counter.COMPARED_BYTES] - before[Counter.COMPARED_BYTES]) / 1024
-    cost += w[PER_MERGE] * (m[Counter.MERGES] - before[Counter.MERGES])
-    spent = np.int64(cost)
+    spent = price_batch(m)
     m[Counter.CPU_NS] += spent
     m[PHASE] = RUNNING
     m[DUE] = m[NOW] + spent
@@ -171,7 +150,7 @@ def add_clock(
     *,
     period_ns: int = 0,
     listed: npt.NDArray[np.int64] | None = None,
-    weights: npt.NDArray[np.float64] | None = None,
+    weights: npt.NDArray[np.int64] | None = None,
     hz: int = 0,
 ) -> None:
     """A clock at `start_ns`: ksmd starts then; `hz` 0 makes sleeps exact, no `weights` make scanning take no time."""
@@ -187,6 +166,7 @@ def add_clock(
     if listed is not None:
         m[LISTED] = 1
         m[NEXT_SAMPLE] = listed[0] if len(listed) else NEVER
-    machine[WEIGHTS] = np.zeros(N_WEIGHTS) if weights is None else weights
+    add_prices(machine, weights)
     machine[FRAMES_NS] = np.zeros(2)
+    add_descents(machine)
     machine[BEFORE] = np.zeros(N_COUNTERS, np.int64)

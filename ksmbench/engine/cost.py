@@ -1,18 +1,27 @@
 """What ksmd's work costs in CPU time, so that virtual time passes as it does on a host.
 
-A profile is a few constants, each the price of one unit that the engine counts. The default was measured with
-`benchmarks/cost_profile.py` on a development machine, where it explains 92 to 104 % of ksmd's time in seven workloads.
+A profile is a few constants, each the price of one unit that the engine counts (`docs/cost.md`). A step in a tree costs
+more the deeper it is: the nodes near the root stay in the processor's caches, those below WARM_LEVELS do not. The
+default was measured by `ksmbench calibrate` on a development machine.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ksmbench.engine.descents import LONGEST
+from ksmbench.engine.pricing import UNITS
 from ksmbench.errors import UsageError
+
+FORMAT = 2  # of profile files; those without a format, the first, have one price for every comparison
+_MAX_PRICE = 10_000_000  # ns; what a batch costs has to fit an int64
+_MAX_BYTES = 1 << 20  # of a profile file
+_MAX_LEVELS = 8
 
 
 @dataclass(frozen=True)
@@ -24,63 +33,139 @@ class CostProfile:
     hz: int  # 1/s, jiffies
     batch_ns: float  # waking up and looking around
     scanned_ns: float  # a page returned to be processed
-    skipped_ns: float  # a page passed over by smart scan
+    skipped_ns: float  # a page passed over by smart scan; in the designs of 2009 a step that met no page
     checksum_ns: float
-    comparison_ns: float  # a step in a tree, before any byte
-    compared_kib_ns: float  # 1,024 bytes compared
     merge_ns: float  # a page-table entry redirected
+    compared_kib_ns: float  # 1,024 bytes compared
+    warming_ns: float = 0.0  # more for each of the first pricing.WARMING pages of a batch that are checksummed
+    long_comparison_ns: float = 0.0  # more for a comparison that reads beyond the first 64 bytes
+    # A step in a tree, before any byte: the first number is its price everywhere, the others are added for those
+    # deeper than the first, the second ... of warm_levels.
+    stable_comparison_ns: tuple[float, ...] = (0.0,)
+    unstable_comparison_ns: tuple[float, ...] = (0.0,)
+    warm_levels: tuple[float, ...] = ()
+    stable_node_ns: float = 0.0  # a page made KSM's in place, with a node for it
+    stale_node_ns: float = 0.0  # a node without a page pruned
+    item_made_ns: float = 0.0
+    item_freed_ns: float = 0.0
+    measured: dict[str, Any] = field(default_factory=dict)  # machine, date, errors: for people, no price
 
-    def weights(self) -> npt.NDArray[np.float64]:
-        """The prices in the order of `ksmbench.engine.clock.PER_BATCH` and following."""
-        return np.array(
-            [
-                self.batch_ns,
-                self.scanned_ns,
-                self.skipped_ns,
-                self.checksum_ns,
-                self.comparison_ns,
-                self.compared_kib_ns,
-                self.merge_ns,
-            ]
+    def prices(self) -> dict[str, tuple[float, ...]]:
+        """Every price by its name; most are one number."""
+        found = {name: getattr(self, name) for name in _PRICES}
+        return {name: price if isinstance(price, tuple) else (price,) for name, price in found.items()}
+
+    def weights(self) -> npt.NDArray[np.int64]:
+        """The prices in the order of `ksmbench.engine.pricing`, in its units."""
+        step = self.skipped_ns
+        counted = (
+            *(self.scanned_ns, step, step, step, step, self.checksum_ns),
+            *(self.merge_ns, self.stable_node_ns, self.stale_node_ns, self.item_made_ns, self.item_freed_ns),
         )
+        trees = [descent_ns(getattr(self, name), self.warm_levels) for name in _TREES]
+        ns = np.concatenate(
+            [[self.batch_ns, *counted, self.compared_kib_ns, self.long_comparison_ns, self.warming_ns], *trees]
+        )
+        return np.asarray(np.rint(ns * UNITS), np.int64)
 
     def as_dict(self) -> dict[str, Any]:
         """For provenance and profile files."""
-        return asdict(self)
+        return {"format": FORMAT} | asdict(self)
 
 
-_MAX_PRICE = 10_000_000  # ns; what a batch costs has to fit an int64
-
-DEFAULT = CostProfile(
-    name="epyc-guest",
-    source="python -m benchmarks.cost_profile on 2 cores of an AMD EPYC guest, Linux 6.18.44, 2026-11-24",
-    hz=250,
-    batch_ns=17000.0,
-    scanned_ns=420.0,
-    skipped_ns=210.0,
-    checksum_ns=520.0,
-    comparison_ns=300.0,
-    compared_kib_ns=79.0,
-    merge_ns=300.0,
-)
-PROFILES = {DEFAULT.name: DEFAULT}
+_PRICES = tuple(item.name for item in fields(CostProfile) if item.name.endswith("_ns"))
+_TREES = ("stable_comparison_ns", "unstable_comparison_ns")
 
 
-def _read(path: Path) -> CostProfile:
+def descent_ns(prices: tuple[float, ...], warm_levels: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """What a search of 0, 1, 2 ... LONGEST - 1 comparisons costs."""
+    comparisons = np.arange(LONGEST, dtype=float)
+    total = prices[0] * comparisons
+    for price, level in zip(prices[1:], warm_levels, strict=True):
+        total = total + price * np.maximum(0.0, comparisons - level)
+    return total
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(data: dict[str, Any], name: str, most: float) -> float:
+    value = data[name]
+    if not _is_number(value) or not 0 <= value <= most:
+        raise ValueError(f"{name} must be a number from 0 to {most:,}")
+    return float(value)
+
+
+def _numbers(data: dict[str, Any], name: str, most: float) -> tuple[float, ...]:
+    values = data[name]
+    if not isinstance(values, list) or len(values) > _MAX_LEVELS:
+        raise ValueError(f"{name} must be a list of at most {_MAX_LEVELS} numbers")
+    if not all(_is_number(value) and 0 <= value <= most for value in values):
+        raise ValueError(f"{name}: its numbers must be from 0 to {most:,}")
+    return tuple(float(value) for value in values)
+
+
+def _from_first_format(data: dict[str, Any]) -> dict[str, Any]:
+    # One price for every comparison, and nothing finer.
+    old = dict(data)
+    comparison = old.pop("comparison_ns")
+    return old | {"warm_levels": [], **{name: [comparison] for name in _TREES}}
+
+
+def parse_profile(data: Any) -> CostProfile:
+    """The profile that a JSON document says; raises `ValueError` with what is wrong."""
+    if not isinstance(data, dict):
+        raise ValueError("it is no object")
+    if data.get("format", 1) == 1:
+        if "comparison_ns" not in data:
+            raise ValueError("comparison_ns is missing")
+        data = _from_first_format(data)
+    elif data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']!r} is not known here; 1 and {FORMAT} are")
+    required = {item.name for item in fields(CostProfile)} - {"measured"}
+    if data.get("format", 1) == 1:
+        required -= {"warming_ns", "long_comparison_ns", "stable_node_ns", "stale_node_ns"}
+        required -= {"item_made_ns", "item_freed_ns"}
+    missing = sorted(required - data.keys())
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    hz, measured = data["hz"], data.get("measured", {})
+    if not isinstance(hz, int) or isinstance(hz, bool) or not 1 <= hz <= 10_000:
+        raise ValueError("hz must be an integer from 1 to 10000")
+    if not isinstance(data["name"], str) or not isinstance(data["source"], str) or not isinstance(measured, dict):
+        raise ValueError("name and source must be texts, measured an object")
+    single = {name: _number(data, name, _MAX_PRICE) for name in _PRICES if name not in _TREES and name in data}
+    stable, unstable = (_numbers(data, name, _MAX_PRICE) for name in _TREES)
+    levels = _numbers(data, "warm_levels", LONGEST)
+    if list(levels) != sorted(levels) or len(stable) != 1 + len(levels) or len(unstable) != 1 + len(levels):
+        raise ValueError("warm_levels must rise, and each tree have a price more than there are of them")
+    if single["batch_ns"] < 1:
+        raise ValueError("batch_ns must be at least 1")
+    known: dict[str, Any] = {name: data[name] for name in ("name", "source", "hz")} | single
+    return CostProfile(
+        **known,
+        stable_comparison_ns=stable,
+        unstable_comparison_ns=unstable,
+        warm_levels=levels,
+        measured=measured,
+    )
+
+
+def read_profile(path: Path) -> CostProfile:
+    """A profile's file; raises `UsageError` with a sentence where it is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name: field.type for field in fields(CostProfile)}
-        profile = CostProfile(**{name: data[name] for name in known})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path}: not a cost profile ({type(error).__name__}: {error})") from None
-    numbers = profile.weights()
-    if not (
-        np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers <= _MAX_PRICE).all() and profile.batch_ns >= 1
-    ):
-        raise UsageError(f"{path}: prices are nanoseconds from 0 to {_MAX_PRICE:,}, and batch_ns at least 1")
-    if not isinstance(profile.hz, int) or not 1 <= profile.hz <= 10_000:
-        raise UsageError(f"{path}: hz must be an integer from 1 to 10000")
-    return profile
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_BYTES:,} bytes")
+        return parse_profile(json.loads(text))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not a cost profile: {error}") from None
+
+
+DEFAULT = read_profile(Path(__file__).parent / "profiles" / "epyc-guest.json")
+PROFILES = {DEFAULT.name: DEFAULT}
 
 
 def find_profile(cost: str | CostProfile | None) -> CostProfile | None:
@@ -94,5 +179,5 @@ def find_profile(cost: str | CostProfile | None) -> CostProfile | None:
     if cost in PROFILES:
         return PROFILES[cost]
     if Path(cost).is_file():
-        return _read(Path(cost))
+        return read_profile(Path(cost))
     raise UsageError(f'cost "{cost}": not "none", a file, or a profile; profiles: {", ".join(PROFILES)}')

@@ -4,8 +4,9 @@ The kernel's counters stand under the names of their files in /sys/kernel/mm/ksm
 at that moment. The others are the truth that no kernel prints, and the work done. All are cumulative since the start
 of the replay or a state at that moment; units are pages unless the name says otherwise.
 
-Every design's samples have the columns SAMPLED, null where it has no such counter, and of REVIEW_COUNTERS those that it
-has: they are about what a design loses sight of, as the review of 2009 asked.
+Every design's samples have the columns SAMPLED, null where it has no such counter, and of REVIEW_COUNTERS and
+WORK_COUNTERS those that it has: the first are about what a design loses sight of, as the review of 2009 asked, the
+others are the rest of the work that a cost profile prices.
 """
 
 from enum import IntEnum
@@ -45,13 +46,21 @@ class Counter(IntEnum):
     STEPS_DEAD = 28  # at those of exited processes
     STEPS_IDLE = 29  # at address spaces with nothing mergeable
     WRPROTECT_PTES = 30  # page-table entries visited to write-protect a page
-    RMAP_ITEMS = 31  # not sampled, but what the kernel derives others from
+    STABLE_COMPARISONS = 31  # of the comparisons, those in stable trees
+    LONG_COMPARISONS = 32  # those that read beyond a page's first 64 bytes
+    RMAP_ITEMS_MADE = 33
+    RMAP_ITEMS_FREED = 34
+    STABLE_NODES_MADE = 35  # each write-protects the page that becomes KSM's in place
+    STALE_NODES_PRUNED = 36
+    COMPARING_NS = 37  # of CPU_NS, what searches in trees and the bytes they read took
+    RMAP_ITEMS = 38  # not sampled, but what the kernel derives others from
 
 
 N_COUNTERS = len(Counter)
-N_SAMPLED = Counter.WRPROTECT_PTES + 1
+N_SAMPLED = Counter.COMPARING_NS + 1
 ROW_COUNTERS: tuple[str, ...] = tuple(counter.name.lower() for counter in Counter)[:N_SAMPLED]  # the engine's rows
 SAMPLED: tuple[str, ...] = ROW_COUNTERS[: Counter.LOST_PTES]
-REVIEW_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.LOST_PTES :]
+REVIEW_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.LOST_PTES : Counter.STABLE_COMPARISONS]
+WORK_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.STABLE_COMPARISONS :]
 KERNEL_COUNTERS: tuple[str, ...] = SAMPLED[: Counter.GENERAL_PROFIT + 1]
 SPACE_COUNTERS: tuple[str, ...] = ("ksm_rmap_items", "ksm_merging_pages", "ksm_zero_pages")

@@ -18,6 +18,7 @@ BLOCK_SHIFT = 5
 BLOCK = 1 << BLOCK_SHIFT
 NEAR = 4  # prefix lengths whose neighbourhoods are kept
 BIG = 65535  # more than any prefix
+LINE = 64  # bytes that the processor reads at once; a comparison of more is a long one
 
 
 @kernel

@@ -117,7 +117,7 @@ MIXED = 42  # int32 [n_contents] frames of it that both kinds of entries map
 PLAIN = 43  # int32 [n_frames] entries outside mergeable mappings
 # the replay
 LISTED_TIMES = 44  # int64, ns
-WEIGHTS = 45  # float64 [clock.N_WEIGHTS] ns of ksmd's CPU per unit of work
+WEIGHTS = 45  # int64 [pricing.N_WEIGHTS] ksmd's CPU per unit of work
 FRAMES_NS = 46  # float64 [2] integrals over time: frames, dead_pages
 BEFORE = 47  # int64 [N_COUNTERS] the counters before a batch
 SETTLED = 48  # int64 [4] pages_shared, pages_sharing, ksm_zero_pages, frames at the last full scan
@@ -127,7 +127,9 @@ SPACE_ROWS = 50  # int64 [capacity * N_SPACE_COLUMNS]
 LOST = 51  # uint8 [n_entries] why nothing tracks the merged frame here, 0: not so (review.lost)
 DEAD_MAPS = 52  # int32 [n_frames] entries of exited mms that map it
 HELD = 53  # uint8 [n_mms] 1: an exit leaves its memory, as the design holds a reference
-DESIGN_COLUMNS = 54  # a design's own begin here
+DESCENTS = 54  # int64 [descents.N_TREES * LONGEST] searches that ended so far, by tree and comparisons
+DESCENTS_PAID = 55  # int64, the same of those that were charged for
+DESIGN_COLUMNS = 56  # a design's own begin here
 N_COLUMNS = DESIGN_COLUMNS + 40
 N_VECTOR = N_SCALARS + 2 * N_COLUMNS
 

@@ -30,11 +30,19 @@ def work_of(last: Row, profile: CostProfile) -> list[tuple[str, float]]:
         return sum((last.get(name) or 0) * price for name, price in pairs) / 1e9
 
     parts = [
-        priced(("pages_scanned", profile.scanned_ns)),
+        priced(
+            ("pages_scanned", profile.scanned_ns),
+            ("rmap_items_made", profile.item_made_ns),
+            ("rmap_items_freed", profile.item_freed_ns),
+        ),
         priced(("pages_skipped", profile.skipped_ns)),
         priced(("checksums", profile.checksum_ns)),
-        priced(("comparisons", profile.comparison_ns), ("compared_bytes", profile.compared_kib_ns / 1024)),
-        priced(("merges", profile.merge_ns)),
+        priced(("comparing_ns", 1.0)),
+        priced(
+            ("merges", profile.merge_ns),
+            ("stable_nodes_made", profile.stable_node_ns),
+            ("stale_nodes_pruned", profile.stale_node_ns),
+        ),
     ]
     rest = max(0.0, (last["cpu_ns"] or 0) / 1e9 - sum(parts))
     return list(zip(STEPS, [*parts, rest], strict=True))

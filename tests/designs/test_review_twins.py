@@ -6,7 +6,6 @@ The twins (`tests.naive.review`) were written from `docs/designs-2009.md`, witho
 
 import pytest
 
-from ksmbench.engine.cost import DEFAULT
 from tests.naive.review.agreement import difference
 from tests.naive.review.directed import (
     index_bug_at_edges,
@@ -19,11 +18,12 @@ from tests.naive.review.directed import (
 )
 from tests.naive.review.replay import DESIGNS
 from tests.naive.review.scenarios import scenario
+from tests.naive.work import EVERY_PRICE
 
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_designs_of_2009_agree_with_their_twins(name: str) -> None:
-    found = {seed: difference(name, scenario(name, seed), DEFAULT if seed % 2 else None) for seed in range(14)}
+    found = {seed: difference(name, scenario(name, seed), EVERY_PRICE if seed % 2 else None) for seed in range(14)}
     assert {seed: wrong for seed, wrong in found.items() if wrong} == {}
 
 

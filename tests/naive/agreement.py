@@ -8,7 +8,7 @@ from ksmbench.designs.ksm.features import find_features, parse_release
 from ksmbench.designs.none import DESIGN as NONE
 from ksmbench.designs.oracle import DESIGN as ORACLE
 from ksmbench.engine.cost import CostProfile
-from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
+from ksmbench.engine.counters import ROW_COUNTERS, SPACE_COUNTERS
 from ksmbench.engine.drive import Record, Timing
 from ksmbench.engine.plan import make_plan
 from ksmbench.trace.columns import Trace
@@ -58,7 +58,8 @@ def difference(
     rows, spaces, refused = naive_replay(trace, features, settings, cost)
     if record.refused_tunes != refused:
         return f"{record.refused_tunes} stores refused, the twin refuses {refused}"
-    ours = [dict(zip(("time_ns", *SAMPLED), row[: 1 + len(SAMPLED)], strict=True)) for row in record.rows.tolist()]
+    names = ("time_ns", *ROW_COUNTERS)
+    ours = [{name: row[names.index(name)] for name in rows[0]} for row in record.rows.tolist()] if rows else []
     columns = ("time_ns", "space", *SPACE_COUNTERS)
     ours_spaces = [dict(zip(columns, row, strict=True)) for row in record.spaces.tolist()]
     return (
@@ -71,6 +72,6 @@ def difference(
 def still_difference(trace: Trace, *, merged: bool) -> str | None:
     """The same for the design `none`, or `oracle` where merged, in `frames` after the events of each time."""
     record = _run(ORACLE if merged else NONE, trace, {}, every_batch=False)
-    frames = 1 + SAMPLED.index("frames")
+    frames = 1 + ROW_COUNTERS.index("frames")
     ours = [{"time_ns": row[0], "frames": row[frames]} for row in record.rows.tolist()]
     return _first_difference("sample", ours, naive_still(trace, merged=merged)) or ("; ".join(record.wrong) or None)

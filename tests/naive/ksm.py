@@ -12,6 +12,7 @@ from tests.naive.memory import Frame, Memory, Mm
 from tests.naive.process import detach, process
 from tests.naive.stable import Node, Stable
 from tests.naive.tree import Place, Tree
+from tests.naive.work import Search, Work
 
 
 def defaults(features: Features) -> dict[str, int]:
@@ -83,7 +84,7 @@ class Ksm:
         self.shared = self.sharing = self.unshared = self.rmap_items = 0
         self.scanned = self.skipped = 0
         self.processed = 0  # what pages_scanned would be without its bug
-        self.checksums = self.comparisons = self.compared_bytes = self.merges = 0
+        self.work = Work()
         self.cpu_ns = 0
         if self.settings.get("advisor_mode"):
             self.settings["pages_to_scan"] = self.settings["advisor_min_pages_to_scan"] & U32
@@ -202,6 +203,7 @@ class Ksm:
         if page not in slot.items:
             slot.items[page] = Item(slot.mm, page)
             self.rmap_items += 1
+            self.work.items_made += 1
             slot.mm.rmap_items += 1
         return slot.items[page]
 
@@ -209,6 +211,7 @@ class Ksm:
         """Detach and free the item of a page."""
         detach(self, slot.items.pop(page))
         self.rmap_items -= 1
+        self.work.items_freed += 1
         slot.mm.rmap_items -= 1
 
     def _smart_skip(self, frame: Frame, item: Item) -> bool:
@@ -229,11 +232,10 @@ class Ksm:
         detach(self, item)
         return True
 
-    def compare(self, one: Frame, other: Frame) -> int:
+    def compare(self, search: Search, one: Frame, other: Frame) -> int:
         """Negative, 0 or positive as memcmp of the two; counted."""
-        self.comparisons += 1
         a, b = sorted((one.content, other.content))
-        self.compared_bytes += 4096 if a == b else 1 + min(self.lcp[a + 1 : b + 1])
+        self.work.compare(search, 4096 if a == b else 1 + min(self.lcp[a + 1 : b + 1]))
         return one.content - other.content
 
     def counters(self) -> dict[str, int]:
@@ -251,9 +253,6 @@ class Ksm:
             "stable_node_chains": self.stable.chains,
             "stable_node_dups": self.stable.dups,
             "general_profit": (self.sharing + zero) * 4096 - self.rmap_items * 64,
-            "checksums": self.checksums,
-            "comparisons": self.comparisons,
-            "compared_bytes": self.compared_bytes,
-            "merges": self.merges,
             "cpu_ns": self.cpu_ns,
+            **self.work.counters(),
         }

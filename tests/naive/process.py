@@ -42,7 +42,7 @@ def process(ksm: Ksm, item: Item, frame: Frame) -> None:
 
 def _ends_at_checksum(ksm: Ksm, item: Item, frame: Frame) -> bool:
     """Whether the page changed since its last visit, or was merged with the zero page."""
-    ksm.checksums += 1
+    ksm.work.checksums += 1
     checksum = ksm.checksum_of[frame.content]
     if item.checksum != checksum:
         item.checksum = checksum
@@ -123,13 +123,14 @@ def _unstable_search_or_insert(ksm: Ksm, frame: Frame, item: Item) -> Item | Non
     """3.5."""
     number = ksm.tree_number(frame)
     tree = ksm.unstable.setdefault(number, Tree())
+    search = ksm.work.begin_search("unstable")
     place, parent, left = tree.root, None, False
     while place is not None:
         other: Item = place.element
         there = other.mm.frame(other.page) if other.mm.alive and other.mm.mergeable(other.page) else None
         if there is None or there is frame:
             return None
-        order = ksm.compare(frame, there)
+        order = ksm.compare(search, frame, there)
         if order == 0:
             return other if ksm.tree_number(there) == number else None
         parent, left = place, order < 0
@@ -166,7 +167,7 @@ def _merge_pte(ksm: Ksm, item: Item, frame: Frame, target: Frame | str | None, p
         if frame.content != target.content:
             return False
         ksm.memory.set_frame(item.mm, item.page, target)
-    ksm.merges += 1
+    ksm.work.merges += 1
     return True
 
 

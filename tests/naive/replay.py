@@ -9,6 +9,7 @@ from tests.naive.ksm import Ksm
 from tests.naive.memory import Memory, Mm
 from tests.naive.tuning import tune
 from tests.naive.verbs import NoHooks, Verbs
+from tests.naive.work import Bill
 
 Row = dict[str, int]
 
@@ -95,28 +96,16 @@ class Replay:
     def _batch(self, time: int) -> int:
         """A batch at this time; the CPU time it takes."""
         ksm = self.ksm
-        before, scans = self._work(), ksm.seq
+        bill, scans = Bill(ksm.work, ksm.processed, ksm.skipped), ksm.seq
         ksm.batch(time)
         spent = 0
         if self.cost is not None:
-            done = [1, *(now - then for now, then in zip(self._work(), before, strict=True))]
-            spent = int(sum(price * n for price, n in zip(self.cost.weights().tolist(), done, strict=True)))
+            spent = bill.ns(self.cost, ksm.processed, ksm.skipped)
         ksm.cpu_ns += spent
         if ksm.seq != scans and ksm.settings.get("advisor_mode"):
             end_of_scan(ksm, time + spent, self.began)
         self._sample(time)
         return spent
-
-    def _work(self) -> list[float]:
-        ksm = self.ksm
-        return [
-            ksm.processed,
-            ksm.skipped,
-            ksm.checksums,
-            ksm.comparisons,
-            ksm.compared_bytes / 1024,
-            ksm.merges,
-        ]
 
     def _sample(self, time: int) -> None:
         self.rows.append({"time_ns": time, **self.ksm.counters(), **self.memory.counters()})

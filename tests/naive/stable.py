@@ -69,6 +69,7 @@ class Stable:
             self.ksm.shared -= 1
             leave_node(self.ksm, item)
         node.items = []
+        self.ksm.work.nodes_pruned += 1
         self.remove(node)
 
     def remove(self, node: Node) -> None:
@@ -156,6 +157,7 @@ class Stable:
         if equal is not None and not self.ksm.features.chains:
             return None
         new = Node(frame, self.ksm.tree_number(frame))
+        self.ksm.work.nodes_made += 1
         frame.node = new
         if equal is None:
             new.place = Place(new)
@@ -184,6 +186,7 @@ class Stable:
         None as a whole where an old release met a stale node and does not begin again.
         """
         tree = self.trees.setdefault(self.ksm.tree_number(frame), Tree())
+        search = self.ksm.work.begin_search("stable")
         place, parent, left = tree.root, None, False
         while place is not None:
             node = self._resolve(place, may_prune=may_prune)
@@ -192,7 +195,7 @@ class Stable:
                     return None
                 place, parent, left = tree.root, None, False
                 continue
-            order = self.ksm.compare(frame, node.frame)
+            order = self.ksm.compare(search, frame, node.frame)
             if order == 0:
                 return node, parent, left
             parent, left = place, order < 0

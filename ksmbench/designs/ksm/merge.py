@@ -32,8 +32,10 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.designs.ksm.warm import descend_ahead, guesses
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
+from ksmbench.engine.descents import UNSTABLE as IN_UNSTABLE_TREE
+from ksmbench.engine.descents import count_descent
 from ksmbench.engine.jit import Integer
-from ksmbench.engine.lcp import compared_bytes
+from ksmbench.engine.lcp import LINE, compared_bytes
 from ksmbench.engine.machine import (
     CHECKSUM,
     CONTENT,
@@ -124,7 +126,7 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
     tree = UNSTABLE_TREE + 2 * numa
     rows = tree_rows(m, ROWS)
     root = i32(m, ROOTS)[tree]
-    at, above, side, comparisons, compared = descend_ahead(m, rows, root, content, guesses(e, UNSTABLE_TREE))
+    at, above, side, comparisons, long, compared = descend_ahead(m, rows, root, content, guesses(e, UNSTABLE_TREE))
     found: Integer = NULL
     dead_end = False
     while at >= 0:
@@ -134,6 +136,7 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
                 dead_end = True
             else:
                 comparisons += 1
+                long += 1
                 compared += m[PAGE_SIZE]
                 found = at
             break
@@ -141,12 +144,16 @@ def _unstable_tree_search_insert(m: Vector, e: Integer, f: Integer, content: Int
             dead_end = True
             break
         comparisons += 1
-        compared += compared_bytes(m, content, key)
+        read = compared_bytes(m, content, key)
+        long += read > LINE
+        compared += read
         side = RIGHT - (content < key)  # without a branch, which could not be predicted
         above = at
         at = rows[at, side]
     m[Counter.COMPARISONS] += comparisons
+    m[Counter.LONG_COMPARISONS] += long
     m[Counter.COMPARED_BYTES] += compared
+    count_descent(m, IN_UNSTABLE_TREE, comparisons)
     if found >= 0 and numa_of(m, i32(m, FRAME)[found]) != numa:
         return NULL
     if found >= 0 or dead_end:

@@ -4,7 +4,7 @@ from ksmbench.designs.design import Setting
 from ksmbench.designs.ksm import state as at
 from ksmbench.designs.ksm.features import Features
 from ksmbench.engine import machine
-from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS
+from ksmbench.engine.counters import SAMPLED, SPACE_COUNTERS, WORK_COUNTERS
 
 _MAX = (1 << 32) - 1
 _LONG_MAX = (1 << 63) - 1  # of what the kernel keeps in 64 bits; a trace cannot hold more
@@ -121,7 +121,9 @@ def files_of(features: Features) -> dict[str, int]:
 def counters_of(features: Features) -> tuple[str, ...]:
     """The columns of `samples` that a release has."""
     return tuple(
-        name for name in SAMPLED if name not in _COUNTER_FEATURES or getattr(features, _COUNTER_FEATURES[name])
+        name
+        for name in (*SAMPLED, *WORK_COUNTERS)
+        if name not in _COUNTER_FEATURES or getattr(features, _COUNTER_FEATURES[name])
     )
 
 

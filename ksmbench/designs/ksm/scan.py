@@ -55,6 +55,7 @@ def free_item(m: Vector, mm: Integer, e: Integer) -> None:
     u8(m, ITEM_STATE)[e] = 0
     i64(m, SLOT_ITEMS)[mm] -= 1
     m[Counter.RMAP_ITEMS] -= 1
+    m[Counter.RMAP_ITEMS_FREED] += 1
 
 
 @part
@@ -77,6 +78,7 @@ def _get_item(m: Vector, mm: Integer, e: Integer) -> None:
     u8(m, REMAINING_SKIPS)[e] = 0
     i64(m, SLOT_ITEMS)[mm] += 1
     m[Counter.RMAP_ITEMS] += 1
+    m[Counter.RMAP_ITEMS_MADE] += 1
 
 
 @part

@@ -52,8 +52,10 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.designs.ksm.warm import NO_GUESS, descend_ahead
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
+from ksmbench.engine.descents import STABLE as IN_STABLE_TREE
+from ksmbench.engine.descents import count_descent
 from ksmbench.engine.jit import Integer
-from ksmbench.engine.lcp import compared_bytes
+from ksmbench.engine.lcp import LINE, compared_bytes
 from ksmbench.engine.machine import (
     CONTENT,
     MAPCOUNT,
@@ -179,6 +181,7 @@ def purge(m: Vector, n: Integer) -> None:
         i32(m, ITEM_NODE)[e] = NULL
         forget(m, e)
         e = after
+    m[Counter.STALE_NODES_PRUNED] += 1
     remove_node(m, n)
 
 
@@ -283,7 +286,7 @@ def _descend(
     # Every element on the way is resolved, so stale ones are purged; then the walk starts again. Counters are added to
     # once at the end: a store in the loop would make every step load its columns anew.
     rows = tree_rows(m, NODE_ROWS)
-    at, above, side, comparisons, compared = descend_ahead(m, rows, i32(m, ROOTS)[tree], content, place)
+    at, above, side, comparisons, long, compared = descend_ahead(m, rows, i32(m, ROOTS)[tree], content, place)
     node: Integer = NULL
     while at >= 0:
         key = rows[at, KEY]
@@ -305,7 +308,9 @@ def _descend(
                 at = node
             key = rows[node, KEY]
         comparisons += 1
-        compared += read_bytes(m, content, key)
+        read = read_bytes(m, content, key)
+        long += read > LINE
+        compared += read
         if content == key:
             break
         side = RIGHT - (content < key)  # without a branch, which could not be predicted
@@ -313,7 +318,10 @@ def _descend(
         at = rows[at, side]
         node = NULL
     m[Counter.COMPARISONS] += comparisons
+    m[Counter.STABLE_COMPARISONS] += comparisons
+    m[Counter.LONG_COMPARISONS] += long
     m[Counter.COMPARED_BYTES] += compared
+    count_descent(m, IN_STABLE_TREE, comparisons)
     if node >= 0:
         return node, at, side
     return NULL, above, side
@@ -391,6 +399,7 @@ def stable_tree_insert(m: Vector, f: Integer) -> Integer:
     if side == _GAVE_UP or (equal >= 0 and not m[HAS_CHAINS]):
         return NULL
     n = new_node(m)
+    m[Counter.STABLE_NODES_MADE] += 1
     i32(m, NODE_FRAME)[n] = f
     i32(m, NODE_NUMA)[n] = numa
     i32(m, NODE)[f] = n

@@ -22,7 +22,7 @@ from ksmbench.designs.ksm.state import (
 )
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.jit import Integer
-from ksmbench.engine.lcp import NEAR, compared_bytes
+from ksmbench.engine.lcp import LINE, NEAR, compared_bytes
 from ksmbench.engine.machine import CHECKSUM, END, LCP_NEAR, NODE_ROWS, ROWS, Vector, i32, i64, tree_rows, u8, u32
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
@@ -55,14 +55,15 @@ def _walk_lanes(m: Vector, rows: Integer, root: Integer, first: Integer, n: Inte
 @part
 def descend_ahead(
     m: Vector, rows: Integer, root: Integer, content: Integer, place: Integer
-) -> tuple[Integer, Integer, Integer, Integer, Integer]:
+) -> tuple[Integer, Integer, Integer, Integer, Integer, Integer]:
     """Begin a descent for `content` from `root`: as far as the guesses at `place` hold and keys are ordinary ones.
 
     Where a guess holds the processor has gone on from it before the comparison is done. Returns the node to go on from
-    (NULL: a leaf was reached), the one above, its side, comparisons and bytes compared so far.
+    (NULL: a leaf was reached), the one above, its side, and so far: comparisons, long ones, bytes compared.
     """
     paths = i32(m, PATHS)
     comparisons = 0
+    long = 0
     compared = 0
     at = root
     above: Integer = NULL
@@ -73,7 +74,9 @@ def descend_ahead(
         if key <= 0 or key == content:
             break
         comparisons += 1
-        compared += compared_bytes(m, content, key)
+        read = compared_bytes(m, content, key)
+        long += read > LINE
+        compared += read
         side = RIGHT - (content < key)  # without a branch, which could not be predicted
         above = at
         following = rows[at, side]
@@ -82,7 +85,7 @@ def descend_ahead(
             break
         at = guess
         place += 1
-    return at, above, side, comparisons, compared
+    return at, above, side, comparisons, long, compared
 
 
 @part

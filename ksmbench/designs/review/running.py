@@ -12,7 +12,7 @@ from ksmbench.designs.review import state as at
 from ksmbench.designs.review.check import check_review
 from ksmbench.engine import machine as machine_at
 from ksmbench.engine.columns import vector_type
-from ksmbench.engine.counters import REVIEW_COUNTERS, Counter
+from ksmbench.engine.counters import REVIEW_COUNTERS, WORK_COUNTERS, Counter
 from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
 from ksmbench.engine.jit import compiled_beside, is_cold
 from ksmbench.engine.lcp import add_prefixes
@@ -51,6 +51,7 @@ COUNTERS = (
     "merges",
     "cpu_ns",
     *REVIEW_COUNTERS,
+    *(name for name in WORK_COUNTERS if name != "stale_nodes_pruned"),
 )
 _SCALARS = {  # of the settings
     "run": at.RUN,

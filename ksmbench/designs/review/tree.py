@@ -32,8 +32,11 @@ from ksmbench.designs.review.state import (
 )
 from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
+from ksmbench.engine.descents import STABLE as IN_STABLE_TREE
+from ksmbench.engine.descents import UNSTABLE as IN_UNSTABLE_TREE
+from ksmbench.engine.descents import count_descent
 from ksmbench.engine.jit import Integer
-from ksmbench.engine.lcp import compared_bytes
+from ksmbench.engine.lcp import LINE, compared_bytes
 from ksmbench.engine.machine import (
     ALIVE,
     CONTENT,
@@ -139,6 +142,7 @@ def make_item(m: Vector, mm: Integer, e: Integer) -> None:
         u8(m, ITEM_STATE)[e] = EXISTS
         i64(m, SLOT_ITEMS)[mm] += 1
         m[Counter.RMAP_ITEMS] += 1
+        m[Counter.RMAP_ITEMS_MADE] += 1
 
 
 @part
@@ -149,6 +153,7 @@ def free_item(m: Vector, mm: Integer, e: Integer) -> None:
         u8(m, ITEM_STATE)[e] = 0
         i64(m, SLOT_ITEMS)[mm] -= 1
         m[Counter.RMAP_ITEMS] -= 1
+        m[Counter.RMAP_ITEMS_FREED] += 1
 
 
 @part
@@ -160,6 +165,8 @@ def set_hole_items(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
         i64(m, HOLE_ITEMS)[h] = n
         i64(m, SLOT_ITEMS)[mm] += more
         m[Counter.RMAP_ITEMS] += more
+        m[Counter.RMAP_ITEMS_MADE] += max(0, more)
+        m[Counter.RMAP_ITEMS_FREED] += max(0, -more)
 
 
 @part
@@ -185,16 +192,32 @@ def _first_live(m: Vector, n: Integer) -> Integer:
 def _read(m: Vector, a: Integer, b: Integer) -> Integer:
     # Compare contents a and b: counts, and which side to go on: 0 where they are equal.
     m[Counter.COMPARISONS] += 1
+    read = m[PAGE_SIZE] if a == b else compared_bytes(m, a, b)
+    m[Counter.COMPARED_BYTES] += read
+    m[Counter.LONG_COMPARISONS] += read > LINE
     if a == b:
-        m[Counter.COMPARED_BYTES] += m[PAGE_SIZE]
         return 0
-    m[Counter.COMPARED_BYTES] += compared_bytes(m, a, b)
     return LEFT if a < b else RIGHT
+
+
+@part
+def _end_stable_descent(m: Vector, comparisons_before: Integer) -> None:
+    comparisons = m[Counter.COMPARISONS] - comparisons_before
+    m[Counter.STABLE_COMPARISONS] += comparisons
+    count_descent(m, IN_STABLE_TREE, comparisons)
 
 
 @part
 def stable_search(m: Vector, content: Integer) -> Integer:
     """The first live item of the element that holds `content`, or NULL."""
+    before = m[Counter.COMPARISONS]
+    found = _find_stable(m, content)
+    _end_stable_descent(m, before)
+    return found
+
+
+@part
+def _find_stable(m: Vector, content: Integer) -> Integer:
     at = i32(m, ROOTS)[STABLE_TREE]
     while at >= 0:
         e = _first_live(m, at)
@@ -210,6 +233,15 @@ def stable_search(m: Vector, content: Integer) -> Integer:
 @part
 def stable_insert(m: Vector, e: Integer) -> Integer:
     """Make the item at `e`, which maps a merged frame, an element of its own; False where it finds no room."""
+    before = m[Counter.COMPARISONS]
+    done = _insert_stable(m, e)
+    _end_stable_descent(m, before)
+    m[Counter.STABLE_NODES_MADE] += done
+    return done
+
+
+@part
+def _insert_stable(m: Vector, e: Integer) -> Integer:
     content = i32(m, CONTENT)[i32(m, FRAME)[e]]
     at = i32(m, ROOTS)[STABLE_TREE]
     above = NULL
@@ -266,6 +298,14 @@ def _is_available(m: Vector, e: Integer) -> Integer:
 @part
 def unstable_search(m: Vector, e: Integer, may_insert: Integer) -> Integer:
     """The unstable item whose page equals that at `e`, or NULL; then `e` went in if it may, unless a page was away."""
+    before = m[Counter.COMPARISONS]
+    found = _find_unstable(m, e, may_insert)
+    count_descent(m, IN_UNSTABLE_TREE, m[Counter.COMPARISONS] - before)
+    return found
+
+
+@part
+def _find_unstable(m: Vector, e: Integer, may_insert: Integer) -> Integer:
     f = i32(m, FRAME)[e]
     content = i32(m, CONTENT)[f]
     rows = tree_rows(m, ROWS)

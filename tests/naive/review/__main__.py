@@ -3,10 +3,10 @@
 import sys
 from collections import Counter
 
-from ksmbench.engine.cost import DEFAULT
 from tests.naive.review.agreement import difference
 from tests.naive.review.replay import DESIGNS
 from tests.naive.review.scenarios import scenario
+from tests.naive.work import EVERY_PRICE
 
 
 def main(arguments: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     found: Counter[str] = Counter()
     for name in arguments[2:] or DESIGNS:
         for seed in range(first, first + n):
-            wrong = difference(name, scenario(name, seed), DEFAULT if seed % 2 else None)
+            wrong = difference(name, scenario(name, seed), EVERY_PRICE if seed % 2 else None)
             if wrong:
                 found[name] += 1
                 print(f"\r{name} seed {seed}: {wrong}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.naive.memory import Frame
 from tests.naive.review.memory import OldMemory, OldMm
 from tests.naive.tree import Place, Tree
+from tests.naive.work import Search, Work
 
 
 class Item:
@@ -48,7 +49,8 @@ class Merger:
         self.unstable = Tree()
         self.full_scans = self.pages_scanned = 0
         self.steps_absent = self.steps_dead = self.steps_idle = 0
-        self.checksums = self.comparisons = self.compared_bytes = self.merges = self.wrprotect_ptes = 0
+        self.work = Work()
+        self.wrprotect_ptes = 0
         self.copies_at_exit = self.copies_at_stop = 0
         self.cpu_ns = 0
 
@@ -81,16 +83,15 @@ class Merger:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def compare(self, one: Frame, other: Frame) -> int:
+    def compare(self, search: Search, one: Frame, other: Frame) -> int:
         """Negative, 0 or positive as memcmp of the two; counted."""
-        self.comparisons += 1
         a, b = sorted((one.content, other.content))
-        self.compared_bytes += 4096 if a == b else 1 + min(self.lcp[a + 1 : b + 1])
+        self.work.compare(search, 4096 if a == b else 1 + min(self.lcp[a + 1 : b + 1]))
         return one.content - other.content
 
     def checksum(self, frame: Frame) -> int:
         """Counted."""
-        self.checksums += 1
+        self.work.checksums += 1
         return self.checksum_of[frame.content]
 
     def elements(self) -> list[Element]:
@@ -110,6 +111,7 @@ class Merger:
 
     def claim(self, mm: OldMm, page: int) -> Item:
         """The item of the address, made if there is none."""
+        self.work.items_made += page not in mm.items
         return mm.items.setdefault(page, Item(mm, page))
 
     def left_stable(self, item: Item) -> None:
@@ -134,6 +136,7 @@ class Merger:
 
     def free(self, mm: OldMm, page: int) -> None:
         """Detach and free the item of the address."""
+        self.work.items_freed += 1
         self.detach(mm.items.pop(page))
 
     def free_not_mergeable(self, mm: OldMm, page: int) -> None:
@@ -165,13 +168,14 @@ class Merger:
 
     def stable_search(self, frame: Frame) -> tuple[Element, Frame] | None:
         """The element with this content, and its frame."""
+        search = self.work.begin_search("stable")
         place = self.stable.root
         while place is not None:
             element: Element = place.element
             live = self.live_frame(element)
             if live is None:
                 return None
-            order = self.compare(frame, live)
+            order = self.compare(search, frame, live)
             if order == 0:
                 return element, live
             place = place.left if order < 0 else place.right
@@ -179,22 +183,25 @@ class Merger:
 
     def stable_insert(self, item: Item, frame: Frame) -> Element | None:
         """The item as a new element, or None where that fails."""
+        search = self.work.begin_search("stable")
         place, parent, left = self.stable.root, None, False
         while place is not None:
             live = self.live_frame(place.element)
             if live is None:
                 return None
-            order = self.compare(frame, live)
+            order = self.compare(search, frame, live)
             if order == 0:
                 return None
             parent, left = place, order < 0
             place = place.left if left else place.right
+        self.work.nodes_made += 1
         item.element = Element([item])
         self.stable.link(item.element.place, parent, left=left)
         return item.element
 
     def unstable_search(self, frame: Frame, item: Item | None) -> Item | None:
         """An equal unstable item; otherwise the item, if there is one, is inserted."""
+        search = self.work.begin_search("unstable")
         place, parent, left = self.unstable.root, None, False
         while place is not None:
             other: Item = place.element
@@ -203,7 +210,7 @@ class Merger:
                 there = None
             if there is None or there is frame:
                 return None
-            order = self.compare(frame, there)
+            order = self.compare(search, frame, there)
             if order == 0:
                 return other
             parent, left = place, order < 0
@@ -231,7 +238,7 @@ class Merger:
         """The entry is write-protected and maps this frame instead."""
         self.write_protect(item)
         self.memory.set_frame(item.mm, item.page, frame)
-        self.merges += 1
+        self.work.merges += 1
 
     def append(self, item: Item, element: Element) -> None:
         """Second on the list, behind the first."""
@@ -282,11 +289,8 @@ class Merger:
             "pages_shared": elements,
             "pages_sharing": self.tracked() - elements,
             **self.memory.counters(),
-            "checksums": self.checksums,
-            "comparisons": self.comparisons,
-            "compared_bytes": self.compared_bytes,
-            "merges": self.merges,
             "cpu_ns": self.cpu_ns,
+            **self.work.counters(),
             "lost_ptes": len(lost),
             **{f"lost_by_{cause}": lost.count(cause) for cause in ("fork", "move", "unmap", "unmerge")},
             "kernel_pages_counted": self.kernel_pages_counted(),

@@ -10,6 +10,7 @@ from tests.naive.review import devksm, linux_2_6_32, rfc, rollup
 from tests.naive.review.items import Merger
 from tests.naive.review.memory import OldMemory
 from tests.naive.review.verbs import OldVerbs
+from tests.naive.work import Bill
 
 DESIGNS: dict[str, tuple[type[Merger], dict[str, int | str]]] = {
     "devksm-2009": (devksm.Devksm, devksm.DEFAULTS),
@@ -107,26 +108,17 @@ class Replay:
     def _batch(self, time: int) -> int:
         """A batch at this time; the CPU time it takes."""
         self.memory.now = time
-        before = self._work()
-        self.merger.batch()
+        merger = self.merger
+        passed = merger.steps_absent + merger.steps_dead + merger.steps_idle
+        bill = Bill(merger.work, merger.pages_scanned, passed)
+        merger.batch()
         spent = 0
         if self.cost is not None:
-            done = [1, *(now - then for now, then in zip(self._work(), before, strict=True))]
-            spent = int(sum(price * n for price, n in zip(self.cost.weights().tolist(), done, strict=True)))
-        self.merger.cpu_ns += spent
+            passed = merger.steps_absent + merger.steps_dead + merger.steps_idle
+            spent = bill.ns(self.cost, merger.pages_scanned, passed)
+        merger.cpu_ns += spent
         self.rows.append(self._row(time))
         return spent
-
-    def _work(self) -> list[float]:
-        merger = self.merger
-        return [
-            merger.pages_scanned,
-            merger.steps_absent + merger.steps_dead + merger.steps_idle,
-            merger.checksums,
-            merger.comparisons,
-            merger.compared_bytes / 1024,
-            merger.merges,
-        ]
 
     def _row(self, time: int) -> Row:
         return {"time_ns": time, **self.merger.counters()}

@@ -1,0 +1,26 @@
+"""How long the searches in trees are: a count of descents by tree and number of comparisons.
+
+What a comparison costs depends on how deep in its tree it is: the nodes near the root are in the processor's caches,
+those far below are not. So it is not enough to know how many comparisons there were.
+"""
+
+import numpy as np
+
+from ksmbench.engine.jit import Integer
+from ksmbench.engine.machine import DESCENTS, Machine, Vector, i64
+from ksmbench.engine.parts import part
+
+LONGEST = 64  # comparisons; above the height of any red-black tree of 2**30 nodes, longer ones count as that
+STABLE, UNSTABLE = np.int64(0), np.int64(1)
+N_TREES = 2
+
+
+def add_descents(machine: Machine) -> None:
+    """None so far."""
+    machine[DESCENTS] = np.zeros(N_TREES * LONGEST, np.int64)
+
+
+@part
+def count_descent(m: Vector, tree: Integer, comparisons: Integer) -> None:
+    """A search in a STABLE or UNSTABLE tree has ended."""
+    i64(m, DESCENTS)[tree * LONGEST + min(comparisons, LONGEST - 1)] += 1

@@ -1,0 +1,70 @@
+"""The CPU time of a batch, from the work it did and the prices of a cost profile.
+
+Prices are integers, UNITS to the nanosecond, so that the order in which they are added up does not matter.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ksmbench.engine.counters import Counter
+from ksmbench.engine.descents import LONGEST, N_TREES
+from ksmbench.engine.jit import Integer
+from ksmbench.engine.machine import BEFORE, DESCENTS, DESCENTS_PAID, WEIGHTS, Machine, Vector, i64
+from ksmbench.engine.parts import part
+
+UNITS = 16  # a nanosecond
+WARMING = 128  # checksums at the start of a batch, while ksmd fills the caches again that others used in its sleep
+
+# The counters that have a price, in the order of WEIGHTS. The price of a batch comes before them; those of the bytes
+# compared, of long comparisons and of the first WARMING checksums come after them, then for each tree what a search of
+# 0, 1, 2 ... comparisons costs.
+PRICED: tuple[int, ...] = tuple(
+    int(counter)
+    for counter in (
+        Counter.PAGES_SCANNED,
+        Counter.PAGES_SKIPPED,
+        Counter.STEPS_ABSENT,
+        Counter.STEPS_DEAD,
+        Counter.STEPS_IDLE,
+        Counter.CHECKSUMS,
+        Counter.MERGES,
+        Counter.STABLE_NODES_MADE,
+        Counter.STALE_NODES_PRUNED,
+        Counter.RMAP_ITEMS_MADE,
+        Counter.RMAP_ITEMS_FREED,
+    )
+)
+N_PRICED = len(PRICED)
+PER_BATCH = 0
+PER_COUNTER = 1
+PER_KIB = PER_COUNTER + N_PRICED
+PER_LONG = PER_KIB + 1
+PER_WARMING = PER_LONG + 1
+PER_DESCENT = PER_WARMING + 1
+N_WEIGHTS = PER_DESCENT + N_TREES * LONGEST
+
+
+def add_prices(machine: Machine, weights: npt.NDArray[np.int64] | None) -> None:
+    """Prices of work, int64 [N_WEIGHTS] in UNITS; without them it costs nothing."""
+    machine[WEIGHTS] = np.zeros(N_WEIGHTS, np.int64) if weights is None else weights
+    machine[DESCENTS_PAID] = np.zeros(N_TREES * LONGEST, np.int64)
+
+
+@part
+def price_batch(m: Vector) -> Integer:
+    """Nanoseconds of CPU for what was done since BEFORE."""
+    weights, before = i64(m, WEIGHTS), i64(m, BEFORE)
+    units = weights[PER_BATCH]
+    for i in range(N_PRICED):
+        units += weights[PER_COUNTER + i] * (m[PRICED[i]] - before[PRICED[i]])
+    long = m[Counter.LONG_COMPARISONS] - before[Counter.LONG_COMPARISONS]
+    units += weights[PER_WARMING] * min(WARMING, m[Counter.CHECKSUMS] - before[Counter.CHECKSUMS])
+    comparing = weights[PER_LONG] * long
+    n_bytes = m[Counter.COMPARED_BYTES] - before[Counter.COMPARED_BYTES]
+    comparing += weights[PER_KIB] * (n_bytes >> 10) + (weights[PER_KIB] * (n_bytes & 1023) >> 10)
+    descents, paid = i64(m, DESCENTS), i64(m, DESCENTS_PAID)
+    for i in range(N_TREES * LONGEST):
+        comparing += weights[PER_DESCENT + i] * (descents[i] - paid[i])
+        paid[i] = descents[i]
+    m[Counter.COMPARING_NS] += comparing // UNITS
+    return (units + comparing) // UNITS
