@@ -5,7 +5,7 @@ VENV := .venv
 DEMO_TRACES := traces/debian-idle-x4 traces/debian-busy-x4
 DEMO_REPORT := reports/demo
 
-.PHONY: demo review setup test lint
+.PHONY: demo review prefork-report setup test lint
 
 # Four real guests, idle and busy, nothing to configure: what default KSM saves, what faster scanning adds, what is possible at all.
 demo: setup
@@ -15,6 +15,10 @@ demo: setup
 # The questions of the review of 2009, answered by replays of workloads/review_2009 and of recorded traces; some minutes.
 review: setup
 	$(VENV)/bin/python -m workloads.review_2009 report --force
+
+# Smart scan and the advisor on the shipped traces of pre-forking services, beside what was published; some minutes.
+prefork-report: setup
+	$(VENV)/bin/python -m workloads.prefork_report --force
 
 setup: $(VENV)/.ready
 
