@@ -48,7 +48,7 @@ class CostProfile:
     stale_node_ns: float = 0.0  # a node without a page pruned
     item_made_ns: float = 0.0
     item_freed_ns: float = 0.0
-    measured: dict[str, Any] = field(default_factory=dict)  # machine, date, errors: for people, no price
+    measured: dict[str, Any] = field(default_factory=dict, compare=False)  # machine, date, errors: for people, no price
 
     def prices(self) -> dict[str, tuple[float, ...]]:
         """Every price by its name; most are one number."""
