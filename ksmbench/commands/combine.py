@@ -4,19 +4,20 @@ from pathlib import Path
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.progress import progress_bar
 
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@shared.new_trace
 @click.option(
     "--offset", "offsets", multiple=True, type=float, help="Seconds by which a trace is later, one for each in order."
 )
 @click.option("--only-zeroes", is_flag=True, help="Without contents or fingerprints: take only zero pages as equal.")
 @click.option("--label", default="", help="A name for plots [default: those of the traces].")
-@click.option("--force", is_flag=True, help="Replace an existing trace.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.force_trace
+@shared.as_json
 def combine(
     traces: tuple[Path, ...],
     output: Path,

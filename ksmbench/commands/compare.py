@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ksmbench.commands.options import complete_designs, complete_policies, parse_sample, parse_size
+from ksmbench.commands import shared
+from ksmbench.commands.options import complete_designs, parse_sample, parse_size
 from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
 
@@ -52,27 +53,13 @@ def _document(comparison: "Comparison") -> dict[str, object]:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write; it appears whole."
 )
-@click.option(
-    "--sample", default="1.0", show_default=True, help='Seconds of trace time between rows, "batch" or "end".'
-)
-@click.option(
-    "--cost", default="default", show_default=True, help='What scanning costs: "none", a profile or its file.'
-)
-@click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
-@click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
-@click.option("--ignore-tune", is_flag=True, help="Leave out changes of settings that the trace recorded.")
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_policies,
-    help="Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt; "
-    "give several to have each design with each.",
-)
-@click.option(
-    "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
-)
+@shared.sample
+@shared.cost
+@shared.until
+@shared.mergeable
+@shared.ignore_tune
+@shared.policies(" to have each design with each")
+@shared.host_memory
 @click.option(
     "--domains",
     multiple=True,
@@ -80,10 +67,10 @@ def _document(comparison: "Comparison") -> dict[str, object]:
     help="A security domain and its spaces, as red='web-*': what would be lost by merging within domains alone "
     "[default: as the trace says].",
 )
-@click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Replays at the same time [default: one per core].")
-@click.option("--force", is_flag=True, help="Replace an older report.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.max_memory
+@shared.jobs
+@shared.force_report
+@shared.as_json
 def compare(
     traces: tuple[str, ...],
     designs: tuple[str, ...],

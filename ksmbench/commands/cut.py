@@ -4,22 +4,23 @@ from pathlib import Path
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.options import parse_size
 from ksmbench.commands.progress import progress_bar
 
 
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@shared.new_trace
 @click.option("--from", "from_s", type=float, help="Seconds of trace time at which it begins [default: the beginning].")
 @click.option("--until", "until_s", type=float, help="Seconds of trace time at which it ends [default: the end].")
 @click.option(
     "--spaces", multiple=True, metavar="PATTERN", help="Keep the spaces with such names (or this number); repeatable."
 )
 @click.option("--label", default="", help="A name for plots [default: the trace's, with a note].")
-@click.option("--max-memory", default="8G", show_default=True, help="Refuse a trace that needs more.")
-@click.option("--force", is_flag=True, help="Replace an existing trace.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.max_memory_of_trace
+@shared.force_trace
+@shared.as_json
 def cut(
     trace: Path,
     output: Path,

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ksmbench.commands import shared
+
 if TYPE_CHECKING:
     from ksmbench.designs.design import Design, Setting
 
@@ -37,7 +39,7 @@ def _show(design: "Design", above: "Design | None") -> None:
 
 @click.command()
 @click.option("--diff", nargs=2, metavar="DESIGN DESIGN", help="What two releases of Linux decide differently.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def designs(diff: tuple[str, str] | None, as_json: bool) -> None:
     """List every design: what it is, its settings with their defaults, its source.
 

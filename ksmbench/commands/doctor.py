@@ -2,9 +2,11 @@
 
 import click
 
+from ksmbench.commands import shared
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def doctor(as_json: bool) -> None:
     """Say what this host lets a capture and a validation do, and how to get what is missing.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.options import parse_size
 from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
@@ -15,8 +16,8 @@ from ksmbench.errors import UsageError
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(min=1), help="A running process; repeatable.")
 @click.option("--at", "at_s", type=float, help="Seconds of trace time to look at [default: its end].")
 @click.option("--all", "show_all", is_flag=True, help="List mappings that hold nothing, too.")
-@click.option("--max-memory", default="8G", show_default=True, help="Refuse a trace that needs more.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.max_memory_of_trace
+@shared.as_json
 def explain(
     trace: Path | None, pids: tuple[int, ...], at_s: float | None, show_all: bool, max_memory: str, as_json: bool
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
 
@@ -15,7 +16,7 @@ ZEROES = ("frames", "read", "absent")
 @click.command("import")
 @click.argument("format_name", metavar="FORMAT", type=click.Choice(FORMATS))
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@shared.new_trace
 @click.option("--at", "at_s", multiple=True, type=float, help="Seconds of trace time of a file, one for each in order.")
 @click.option("--name", "names", multiple=True, help="The space that a file is of, one for each in order.")
 @click.option(
@@ -30,8 +31,8 @@ ZEROES = ("frames", "read", "absent")
 @click.option("--log", default="", metavar="FORMAT:FILE", help="What happened between dumps (elf, criu) of processes.")
 @click.option("--log-start", default="", metavar="TIME", help="The log's time at second 0 [default: its first call].")
 @click.option("--label", default="", help="A name for plots [default: the first file's].")
-@click.option("--force", is_flag=True, help="Replace an existing trace.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.force_trace
+@shared.as_json
 def import_(
     format_name: str,
     files: tuple[Path, ...],

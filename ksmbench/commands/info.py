@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.progress import progress_bar
 
 _ROWS = 3  # of the mappings that have one reason
@@ -11,7 +12,7 @@ _ROWS = 3  # of the mappings that have one reason
 
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def info(trace: Path, as_json: bool) -> None:
     """Say what is in TRACE, after checking every rule of the format.
 

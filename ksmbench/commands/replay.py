@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.options import complete_designs, complete_policies, parse_sample, parse_settings, parse_size
 from ksmbench.commands.progress import progress_bar
 from ksmbench.commands.tables import replay_table
@@ -31,30 +32,26 @@ def _metadata(result: "Result") -> dict[str, Any]:
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting, as the kernel's file is called."
 )
-@click.option("--sample", default="1.0", show_default=True, help='Seconds between samples, "batch" or "end".')
-@click.option(
-    "--cost", default="default", show_default=True, help='What scanning costs: "none", a profile or its file.'
-)
-@click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
-@click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all", or a pattern of space names.')
-@click.option("--ignore-tune", is_flag=True, help="Leave out changes of settings that the trace recorded.")
+@shared.sample
+@shared.cost
+@shared.until
+@shared.mergeable
+@shared.ignore_tune
 @click.option(
     "--policy",
     default="fixed",
     show_default=True,
     metavar="NAME",
     shell_complete=complete_policies,
-    help="Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt.",
+    help=f"{shared.POLICIES}.",
 )
-@click.option(
-    "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
-)
-@click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
+@shared.host_memory
+@shared.max_memory
 @click.option("--check", is_flag=True, help="Recount every structure at the end; exit 1 where a count differs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the samples to this Parquet file.")
 @click.option("--spaces", type=click.Path(path_type=Path), help="Write what each space has to this Parquet file.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def replay(
     trace: str,
     design: str,
@@ -79,36 +76,50 @@ def replay(
     """
     import json
 
-    from ksmbench.commands.files import refuse_existing, write_parquet
-    from ksmbench.designs import complete_settings, find
-    from ksmbench.replaying import replay as run
+    from ksmbench.commands.files import refuse_existing
 
     refuse_existing((output, spaces), force)
+    result = _run(
+        trace,
+        design,
+        _parsed(design, settings),
+        sample=parse_sample(sample),
+        cost=cost,
+        until=until,
+        mergeable=mergeable,
+        ignore_tune=ignore_tune,
+        policy=policy,
+        host_memory=None if host_memory is None else parse_size(host_memory),
+        max_memory=parse_size(max_memory),
+        check=check,
+    )
+    _write(result, output, spaces, force)
+    click.echo(json.dumps(_metadata(result), indent=2) if as_json else replay_table(result))
+
+
+def _parsed(design: str, texts: tuple[str, ...]) -> dict[str, Any]:
+    # The settings that were given, checked against those that the design has.
+    from ksmbench.designs import complete_settings, find
+
     chosen = find(design)
-    parsed = parse_settings(settings, chosen.worded)
-    complete = complete_settings(chosen, parsed)
-    given: dict[str, Any] = {name: complete[name] for name in parsed}
+    given = parse_settings(texts, chosen.worded)
+    complete = complete_settings(chosen, given)
+    return {name: complete[name] for name in given}
+
+
+def _run(trace: str, design: str, settings: dict[str, Any], **options: Any) -> "Result":
+    from ksmbench.replaying import replay as run
+
     with progress_bar(design) as tell:
-        result = run(
-            trace,
-            design,
-            sample=parse_sample(sample),
-            cost=cost,
-            until=until,
-            mergeable=mergeable,
-            ignore_tune=ignore_tune,
-            policy=policy,
-            host_memory=None if host_memory is None else parse_size(host_memory),
-            max_memory=parse_size(max_memory),
-            check=check,
-            progress=tell,
-            **given,
-        )
-    by_space = (
-        None if spaces is None else result.spaces
-    )  # replays once more, and may be refused: nothing is written yet
+        return run(trace, design, progress=tell, **options, **settings)
+
+
+def _write(result: "Result", output: Path | None, spaces: Path | None, force: bool) -> None:
+    from ksmbench.commands.files import write_parquet
+
+    # What each space has takes a second replay, which may be refused: then nothing is written.
+    by_space = None if spaces is None else result.spaces
     if output is not None:
         write_parquet(result.samples, output, _metadata(result), force)
     if spaces is not None and by_space is not None:
         write_parquet(by_space, spaces, _metadata(result), force)
-    click.echo(json.dumps(_metadata(result), indent=2) if as_json else replay_table(result))

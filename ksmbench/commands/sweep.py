@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ksmbench.commands.options import complete_designs, complete_policies, complete_settings, parse_sample, parse_size
+from ksmbench.commands import shared
+from ksmbench.commands.options import complete_designs, complete_settings, parse_sample, parse_size
 from ksmbench.commands.progress import replay_counter
 
 if TYPE_CHECKING:
@@ -61,35 +62,21 @@ def _print_front(sweep: "Sweep") -> None:
     "'callbacks=none|fork,exit'.",
 )
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write.")
-@click.option(
-    "--sample", default="1.0", show_default=True, help='Seconds of trace time between rows, "batch" or "end".'
-)
-@click.option(
-    "--cost", default="default", show_default=True, help='What scanning costs: "none", a profile or its file.'
-)
-@click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
-@click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
-@click.option("--ignore-tune", is_flag=True, help="Leave out all changes of settings that the trace recorded.")
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_policies,
-    help="Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt; "
-    "give several, or vary them with --vary policy=...",
-)
-@click.option(
-    "--host-memory", metavar="SIZE", help="Memory of the host that a policy sees [default: as the trace's host]."
-)
-@click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
+@shared.sample
+@shared.cost
+@shared.until
+@shared.mergeable
+@shared.ignore_tune
+@shared.policies(", or vary them with --vary policy=...")
+@shared.host_memory
+@shared.max_memory
 @click.option(
     "--max-replays", default=2000, show_default=True, type=click.IntRange(min=1), help="Refuse a larger grid."
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Replays at the same time [default: one per core].")
-@click.option("--dask", metavar="ADDRESS", help="Replay on the cluster of this Dask scheduler, as tcp://host:8786.")
+@shared.jobs
+@shared.dask
 @click.option("--force", is_flag=True, help="Replace an older report, or another sweep's unfinished replays.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def sweep(
     traces: tuple[str, ...],
     designs: tuple[str, ...],

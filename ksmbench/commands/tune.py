@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.options import complete_designs, parse_sample, parse_seconds, parse_share, parse_size
 from ksmbench.commands.progress import replay_counter
 from ksmbench.errors import UsageError
@@ -48,20 +49,18 @@ def _print(found: "Tuning") -> None:
 )
 @click.option("-o", "--output", type=click.Path(), help="Folder to write: the files to install, and the evidence.")
 @click.option("--sample", default="1.0", show_default=True, help="Seconds of trace time between rows.")
-@click.option(
-    "--cost", default="default", show_default=True, help='What scanning costs: "none", a profile or its file.'
-)
-@click.option("--until", type=float, help="Seconds of trace time at which to end [default: the last event].")
-@click.option("--mergeable", default="as-is", show_default=True, help='"as-is", "all" or a pattern of space names.')
+@shared.cost
+@shared.until
+@shared.mergeable
 @click.option(
     "--host-memory", metavar="SIZE", help="Memory of the host to install on, for ksmtuned.conf [default: the trace's]."
 )
-@click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
+@shared.max_memory
 @click.option("--max-replays", default=200, show_default=True, type=click.IntRange(min=10), help="Search no further.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Replays at the same time [default: one per core].")
-@click.option("--dask", metavar="ADDRESS", help="Replay on the cluster of this Dask scheduler, as tcp://host:8786.")
-@click.option("--force", is_flag=True, help="Replace an older report.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.jobs
+@shared.dask
+@shared.force_report
+@shared.as_json
 def tune(
     trace: str,
     max_cpu: str | None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.commands.options import complete_designs, parse_settings
 from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
@@ -88,7 +89,7 @@ def _running() -> str:
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write what both said to this Parquet file.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def validate(
     trace: Path | None,
     scenarios: int | None,

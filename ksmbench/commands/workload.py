@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ksmbench.commands import shared
+
 if TYPE_CHECKING:
     from ksmbench.recipes import Recipe
 
@@ -39,7 +41,7 @@ def _table(found: "list[Recipe]") -> str:
 
 
 @workload.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shared.as_json
 def list_(as_json: bool) -> None:
     """Show every workload: its kind, about how long it takes, what it needs, what it stands for.
 
@@ -81,12 +83,12 @@ def _said(output: Path) -> str:
 
 @workload.command("run")
 @click.argument("name", metavar="NAME", shell_complete=_names)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@shared.new_trace
 @click.option(
     "--set", "given", multiple=True, metavar="KEY=VALUE", help="A setting of the workload; --json lists them."
 )
 @click.option("--seed", type=click.IntRange(0), help="Of a synthetic one; the same seed makes the same bytes.")
-@click.option("--force", is_flag=True, help="Replace an existing trace.")
+@shared.force_trace
 def run(name: str, output: Path, given: tuple[str, ...], seed: int | None, force: bool) -> None:
     """Make the trace of the workload NAME.
 
