@@ -26,7 +26,9 @@ import polars as pl
 
 from ksmbench.capture.pagemap import PRESENT, PageMap
 from ksmbench.capture.procfs import parse_smaps, read_text
+from ksmbench.capture.sources import Source, find_guests
 from ksmbench.commands.options import parse_settings
+from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.replaying import replay
 from ksmbench.trace.store import open_trace
 from ksmbench.validate import sysfs
@@ -113,6 +115,13 @@ def scan(passes: int) -> float:
     return time.monotonic() - began
 
 
+def _store(name: str, value: int | str) -> None:
+    try:
+        sysfs.store(name, value)
+    except OSError as error:
+        raise UsageError(f"--set {name}={value}: the kernel does not take it ({error.strerror})") from None
+
+
 def run_live(folder: Path, settings: dict[str, int | str], passes: int, options: dict[str, float]) -> dict[str, float]:
     """Boot, record as `before`, scan and record as `during`; returns the counts."""
     with (
@@ -122,7 +131,7 @@ def run_live(folder: Path, settings: dict[str, int | str], passes: int, options:
     ):
         pids = [guest.pid for guest in pair]
         for name, value in {**DEFAULTS, "sleep_millisecs": 20, **settings}.items():
-            sysfs.store(name, value)
+            _store(name, value)
         time.sleep(options["settle"])
         process = _capture(folder / "before", options["interval"], "--duration", str(options["duration"]))
         if process.wait():
@@ -175,6 +184,46 @@ def table(live: dict[str, float], before: dict[str, float], during: dict[str, fl
     return "\n".join(lines)
 
 
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    # What this host lacks, or a mistake of the caller's, is no traceback: one sentence, exit status 2.
+    try:
+        yield
+    except KsmbenchError as error:
+        mistake = click.ClickException(str(error))
+    except OSError as error:
+        mistake = click.ClickException(f"{error.filename or 'this host'}: {error.strerror or error}")
+    else:
+        return
+    mistake.exit_code = 2
+    raise mistake
+
+
+def _checked(given: Sequence[str], output: Path | None) -> dict[str, int | str]:
+    # The settings; all that can be known before guests are booted.
+    settings = parse_settings(given)
+    problem = sysfs.why_not()
+    if problem:
+        raise UsageError(f"{problem}; ksmbench doctor says what this host lacks")
+    for name in settings:
+        if name not in sysfs.SETTINGS or not (sysfs.ROOT / name).exists():
+            raise UsageError(f"--set {name}: this kernel's KSM has no such setting; ls {sysfs.ROOT} lists them")
+    for name in () if output is None else ("before", "during"):
+        if (output / name).exists():
+            raise UsageError(f"{output / name} exists already; name another folder")
+    running = [guest.name for guest in _guests_here() if guest.name in NAMES]
+    if running:
+        raise UsageError(f"guests named {', '.join(running)} run already; end them first")
+    return settings
+
+
+def _guests_here() -> list[Source]:
+    try:
+        return find_guests()
+    except KsmbenchError:
+        return []  # none runs
+
+
 @click.command()
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting of KSM, for ksmd and the replay.")
 @click.option("--passes", default=5, show_default=True, help="Full scans.")
@@ -186,14 +235,15 @@ def table(live: dict[str, float], before: dict[str, float], during: dict[str, fl
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def main(given: tuple[str, ...], passes: int, output: Path | None, as_json: bool, **options: float) -> None:
     """Compare a prediction of what KSM saves of two idle guests with the live ksmd on them."""
-    install_host_packages()
-    settings = parse_settings(given)
-    with tempfile.TemporaryDirectory(prefix="ksmbench-traces-") as scratch:
-        folder = output or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        live = run_live(folder, settings, passes, options)
-        before = predicted(folder / "before", settings, passes)
-        during = predicted(folder / "during", settings, passes)
+    with _one_sentence():
+        settings = _checked(given, output)
+        install_host_packages()
+        with tempfile.TemporaryDirectory(prefix="ksmbench-traces-") as scratch:
+            folder = output or Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            live = run_live(folder, settings, passes, options)
+            before = predicted(folder / "before", settings, passes)
+            during = predicted(folder / "during", settings, passes)
     if as_json:
         facts = {"settings": settings, "passes": passes, "live": live, "predicted": before, "with_changes": during}
         click.echo(json.dumps(facts, indent=2))

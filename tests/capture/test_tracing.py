@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ksmbench.capture.procfs import start_time
 from ksmbench.capture.tracing.ring import find_events
 from ksmbench.capture.tracing.tracefs import Instance, TracingClosedError, parse_format
 from ksmbench.capture.tracing.tracer import Event, Tracer
@@ -108,28 +108,45 @@ def test_calls_of_ours_in_order(tracer: Tracer) -> None:
         tracer.close()
 
 
-def _instances() -> list[str]:
+def _instance() -> Instance:
     try:
-        instance = Instance()
+        return Instance()
     except TracingClosedError as error:
         pytest.skip(f"needs tracefs: {error}")
-    try:
-        return [path.name for path in instance.path.parent.iterdir() if path != instance.path]
-    finally:
-        instance.close()
 
 
-def test_the_next_capture_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    before = _instances()
-    words = [sys.executable, "-m", "ksmbench", "capture", "--pid", str(os.getpid()), "-o", str(tmp_path / "t")]
+def _killed_capture(output: Path) -> int:
+    # Returns its process id.
+    words = [sys.executable, "-m", "ksmbench", "capture", "--pid", str(os.getpid()), "-o", str(output)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "t").exists():
+    while not output.exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
-    left = _instances()  # is such a start itself, and looks after it has removed them
-    assert not [name for name in left if name.startswith(f"ksmbench-{process.pid}-")]
-    assert set(left) - set(before) == set() or all(name.startswith("ksmbench-") for name in left)
+    return process.pid
+
+
+def test_the_next_capture_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
+    first = _instance()
+    try:
+        parent = os.getppid()
+        running = first.path.parent / f"ksmbench-{parent}-{start_time(parent)}"
+        strange = first.path.parent / f"ksmbench-of-another-tool-{os.getpid()}"
+        killed = f"ksmbench-{_killed_capture(tmp_path / 't')}-"
+        assert [path for path in first.path.parent.iterdir() if path.name.startswith(killed)]
+        running.mkdir()
+        strange.mkdir()
+    finally:
+        first.close()
+    following = _instance()
+    try:
+        left = [path.name for path in following.path.parent.iterdir()]
+        assert not [name for name in left if name.startswith(killed)]
+        assert {running.name, strange.name} <= set(left)
+    finally:
+        for made in (running, strange):
+            (following.path.parent / made.name).rmdir()
+        following.close()
