@@ -27,6 +27,13 @@ def about_shared(guests: Sequence[str]) -> str:
     return f"KSM never merges shared memory, so it is recorded without its contents: that of {', '.join(guests)}"
 
 
+def about_calls(why: str) -> str:
+    """Return a sentence about system calls that nobody tells, else ""."""
+    if not why:
+        return ""
+    return f"{why}: no system calls are told, what differs from look to look is recorded; --calls none asks for that"
+
+
 def about_rights(sees_numbers: bool) -> str:
     """Return a sentence about what the kernel hides from a capture, else ""."""
     if sees_numbers:

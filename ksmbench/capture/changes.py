@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ class Shared:
     watched: Sequence["Changes"] = ()
     are_calls_told: bool = False  # then nobody guesses what mremap moved
     catch_up: Callable[[], None] = lambda: None  # applies the system calls up to now, where they are told
+    ended: Callable[[Any], None] = lambda _: None  # is told of the process that has ended
     comparer: Comparer = field(init=False)
 
     def __post_init__(self) -> None:

@@ -68,6 +68,8 @@ class Started:
         """Terminate it where it still runs; it gets some seconds to end in its own way. Its children are its matter."""
         if self._process is None or self._process.poll() is not None:
             return
+        if self._is_held:  # it has not begun, and stands still
+            self._process.kill()
         self._process.terminate()
         try:
             self._process.wait(_GRACE_S)

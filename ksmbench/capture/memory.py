@@ -45,8 +45,12 @@ class Memory:
         """Nothing is mapped."""
         self.mappings = []
         self.others = []
-        self.keep(np.zeros(len(self.content), np.bool_))
+        self.forget()
         self.merges_any = False
+
+    def forget(self) -> None:
+        """The process has ended: no page is kept, and no frame held."""
+        self.keep(np.zeros(len(self.content), np.bool_))
 
     def merge_any(self, on: bool) -> None:
         """PR_SET_MEMORY_MERGE: everything that is mapped is mergeable, or nothing."""

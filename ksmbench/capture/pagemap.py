@@ -95,8 +95,12 @@ class PageMap:
             raise denied(pid) from None
         except OSError:
             raise ProcessGoneError from None
-        self.has_scan = self._probe()
         self._flags = -1  # /proc/kpageflags, for who may read it
+        try:
+            self.has_scan = self._probe()
+        except BaseException:
+            self.close()
+            raise
         try:
             self._flags = os.open("/proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

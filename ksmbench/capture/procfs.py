@@ -48,7 +48,11 @@ class ProcessGoneError(Exception):
     """The process ended while it was looked at."""
 
 
-def denied(pid: int) -> KsmbenchError:
+class DeniedError(KsmbenchError):
+    """A process may not be looked at: another user's, or one that executed what nobody but its owner may look into."""
+
+
+def denied(pid: int) -> DeniedError:
     """Return the error for a process whose memory may not be read."""
     try:
         is_own = os.stat(f"/proc/{pid}").st_uid == os.geteuid()
@@ -58,11 +62,11 @@ def denied(pid: int) -> KsmbenchError:
     if is_own:  # and not dumpable, or no descendant of ours under yama
         needs += ", or kernel.yama.ptrace_scope=0 where that is what forbids it"
     whose = "your own" if is_own else "another user's"
-    return KsmbenchError(f"the memory of process {pid}, {whose}, may not be read; run this as root, or with {needs}")
+    return DeniedError(f"the memory of process {pid}, {whose}, may not be read; run this as root, or with {needs}")
 
 
 def read_text(pid: int, name: str) -> str:
-    """Return the text of /proc/PID/NAME; raises `ProcessGoneError` or `KsmbenchError`."""
+    """Return the text of /proc/PID/NAME; raises `ProcessGoneError` or `DeniedError`."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -167,13 +171,20 @@ def may_merge(pid: int) -> bool:
         return True
 
 
-def thread_states(pid: int) -> list[str]:
-    """Return the state letter of every thread."""
-    states = []
+def threads_of(pid: int) -> list[int]:
+    """Return the ids of a process's threads, by id; none where it is gone."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
-        raise ProcessGoneError from None
+        return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    except OSError:
+        return []
+
+
+def thread_states(pid: int) -> list[str]:
+    """Return the state letter of every thread; raises `ProcessGoneError`."""
+    threads = threads_of(pid)
+    if not threads:
+        raise ProcessGoneError
+    states = []
     for thread in threads:
         try:
             states.append(read_text(pid, f"task/{thread}/stat").rpartition(")")[2].split()[0])

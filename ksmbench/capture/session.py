@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ksmbench.capture.cautions import about_interval, about_rights, about_shared
+from ksmbench.capture.cautions import about_calls, about_interval, about_rights, about_shared
 from ksmbench.capture.cgroup import Group
 from ksmbench.capture.changes import Shared
 from ksmbench.capture.command import Started
@@ -49,6 +49,7 @@ from ksmbench.trace.store import write_trace
 _CHECKPOINT_S = 10.0
 _CHECKPOINT_SHARE = 0.05  # of the time, at most
 _WHOLE_LOOK_S = 10.0  # in which a look that must be whole takes in those that come while it goes on
+_LEAST_OVERRUN_S = 1.0  # beyond the duration, for the last look
 _LEAST_MEMORY = 256 << 20  # bytes, for contents
 
 
@@ -111,6 +112,10 @@ class Session:
 
     With a `group`, its members are recorded too, who is in it at a look; who leaves it stays recorded.
     `start` is called once everything is ready and returns one more process: a command that begins with the capture.
+    The last look begins when the duration is over. It, or one that goes on then, ends before its next process once an
+    interval more, and at least a second, is over.
+
+    Raises `UsageError` for what cannot go together.
 
     What is kept: each distinct content ever seen (in memory up to a quarter of what is available, beyond it in the
     store's nameless file), eight bytes per page that is there, and about 40 bytes per event.
@@ -123,6 +128,10 @@ class Session:
         start: Started | None = None,
         group: Group | None = None,
     ) -> None:
+        if group is not None and options.calls == "strace":
+            raise UsageError(
+                "strace cannot follow a control group, whose members come and go; leave out --calls strace"
+            )
         self._options = options
         self._start = start
         self._group = group
@@ -138,6 +147,7 @@ class Session:
         self._settings: dict[str, int | str] = self._host["ksm"]
         self._begin = 0.0
         self._n_looks = 0
+        self._n_not_looked_at = 0  # processes that run, in the last look
         self._n_marks = 0
         self._pace = Pace(options.interval_s, options.max_cpu_share)
         self._reading_s = 0.0
@@ -190,8 +200,12 @@ class Session:
         check_output(self._options.output, self._options.force)
         self._show_warning = warn or self._show_warning
         memory = max(_LEAST_MEMORY, available_bytes() // 4)
-        with ContentStore(PAGE_SIZE, memory_bytes=memory, max_file_bytes=self._options.max_spool_bytes) as store:
-            stopper = Stopper(self._options.stop_s)
+        with (
+            ContentStore(PAGE_SIZE, memory_bytes=memory, max_file_bytes=self._options.max_spool_bytes) as store,
+            closing(Stopper(self._options.stop_s)) as stopper,
+            ExitStack() as ends,
+        ):
+            ends.callback(self._close)
             try:
                 _compile()
                 self._watch(store, stopper)
@@ -205,15 +219,15 @@ class Session:
                             store, stopper, "failed" if self._options.anonymous else f"failed: {error}", complete=False
                         )
                 raise
-            finally:
-                self._told.close()
-                stopper.close()
-                for watched in self._watched:
-                    watched.close()
+
+    def _close(self) -> None:
+        for watched in self._watched:
+            watched.close()
+        self._told.close()  # may say that it could not
 
     def _watch(self, store: ContentStore, stopper: Stopper) -> None:
-        may_strace = all(source.kind == "process" for source in self._sources)
-        self._told = told = Told(*open_feed(self._options.calls, may_strace=may_strace))
+        feed, why = open_feed(self._options.calls, why_no_strace=self._why_no_strace())
+        self._told = told = Told(feed, why, must_have=self._options.calls == "strace")
         shared = Shared(
             self._recorder,
             store,
@@ -222,6 +236,7 @@ class Session:
             watched=self._watched,
             are_calls_told=told.has_feed,
             catch_up=told.catch_up,
+            ended=told.forget,
         )
         self._tree = Tree(shared, told, self._watched)
         told.begin(Applied(shared, self._since_ns, self._tree.begin_told))
@@ -233,8 +248,17 @@ class Session:
             except ProcessGoneError:
                 raise KsmbenchError(f"process {source.pid} ({source.name}) ended before it could be recorded") from None
             told.follow(self._watched[-1])
-        told.attach(self._start)
+        self._warn(about_calls(told.attach(self._start)))
+        shared.are_calls_told = told.has_feed
         self._expect_zero_pages(self._settings)
+
+    def _why_no_strace(self) -> str:
+        # Where it would not do, or do harm, unasked.
+        if self._group is not None:
+            return "strace cannot follow a control group, whose members come and go"
+        if any(source.kind == "vm" for source in self._sources):
+            return "strace, which stops guests at each call, was not asked for"
+        return ""
 
     def _expect_zero_pages(self, settings: dict[str, int | str]) -> None:
         for watched in self._watched:
@@ -249,6 +273,9 @@ class Session:
         for number, watched in enumerate(self._watched):  # grows meanwhile
             if number >= n and time.monotonic() > late:
                 break
+            if self._is_overdue():
+                self._n_not_looked_at = sum(w.alive for w in self._watched[number:])
+                return
             if watched.alive:
                 watched.look(clock)
             if watched.alive and watched.source.follow:
@@ -256,6 +283,14 @@ class Session:
         if self._group is not None:
             like = Source(0, "", "process", self._options.follow, self._options.selection)
             self._tree.look_for_members(self._group, clock, like)
+
+    def _is_overdue(self) -> bool:
+        # Whether the capture was to end a while ago; the first look is whole whatever it takes.
+        duration = self._options.duration_s
+        if duration is None or not self._begin:
+            return False
+        overrun = max(self._options.interval_s, _LEAST_OVERRUN_S)
+        return time.monotonic() - self._begin > duration + overrun
 
     def _first_look(self) -> None:
         # The state found: all of it has time 0, and nothing that was seen later has.
@@ -272,7 +307,8 @@ class Session:
                 f"no process is in {self._group.folder}; name a group that has one"
             )
         if not any(w.alive and w.n_mappings for w in self._watched):
-            raise KsmbenchError(why_nothing(self._options.selection, self._watched))
+            denied = [w.denied for w in self._watched if w.denied]
+            raise denied[0] if denied else KsmbenchError(why_nothing(self._options.selection, self._watched))
         self._n_looks = 1
         self._warn(about_interval(self._n_pages(), self._options.interval_s, self._settings))
         self._warn(about_shared(shared_guests(self._watched)))
@@ -395,6 +431,7 @@ class Session:
         counts = {
             "looks": self._n_looks,
             "looks_left_out": self._pace.n_left_out,
+            "processes_not_in_last_look": self._n_not_looked_at,
             "marks": self._n_marks,
             "first_look_s": round(self._first_s, 3),
             "reading_s": round(self._reading_s, 3),
@@ -403,6 +440,7 @@ class Session:
             "checkpoints_s": round(self._checkpoint_s, 3),
             "cpu_s": round(time.process_time() - self._cpu_begin, 3),
             "pages_swapped_unseen": sum(w.swapped_unseen for w in self._watched),
+            "processes_not_readable_any_more": sum(w.denied is not None for w in self._watched),
         }
         if self._options.max_cpu_share is not None:
             counts["looks_left_out_for_max_cpu"] = self._pace.n_saved
@@ -410,6 +448,7 @@ class Session:
         if self._options.stop_s > 0:
             counts["stops"] = stopper.n_stops
             counts["stops_cut_short"] = stopper.n_overrun
+            counts["stops_left_out"] = stopper.n_left_out
             counts["stop_longest_ms"] = round(stopper.longest_s * 1e3, 3)
         if self._tree is not None and (self._group or any(w.source.follow for w in self._watched)):
             counts["children"] = sum(w.parent is not None for w in self._watched)

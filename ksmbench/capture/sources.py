@@ -71,7 +71,7 @@ def find_guests(names: Sequence[str] = (), *, follow: bool = False, selection: s
     """Return the running guests, all of them or those with these names, in the order in which they were started.
 
     Guests are those of QEMU, Cloud Hypervisor, Firecracker and crosvm, and whoever holds a virtual machine of KVM's.
-    Raises `KsmbenchError` where there is none, or one of the names is not running.
+    Raises `KsmbenchError` where there is none, `UsageError` where one of the names is not running, or not one guest's.
     """
     found = {}
     for pid in all_pids():
@@ -87,6 +87,12 @@ def find_guests(names: Sequence[str] = (), *, follow: bool = False, selection: s
     for name in names:
         if name not in {guest.name for guest in guests}:
             raise UsageError(f"no guest named {name} is running; running are: {running or 'none'}")
+        pids = [str(guest.pid) for guest in guests if guest.name == name]
+        if len(pids) > 1:
+            raise UsageError(
+                f"{len(pids)} guests are named {name}, processes {', '.join(pids)}; take one by --pid, or all guests "
+                "by --qemu without a name"
+            )
     if not guests:
         raise KsmbenchError("no QEMU or other guest is running here; start one, or name a process with --pid")
     return [guest for guest in guests if not names or guest.name in names]

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
-from ksmbench.capture.procfs import ProcessGoneError, stat_fields, thread_states
+from ksmbench.capture.procfs import DeniedError, ProcessGoneError, stat_fields, thread_states
 
 # Reads lines "stop PID" (answered by a dot: from then on it watches) and "go PID" (answered by the seconds for which
 # the process was stopped at most), one process at a time. A process id is turned into a descriptor at once, so it
@@ -52,7 +53,7 @@ while True:
                 handle = os.pidfd_open(int(pid))
             except OSError:
                 pass
-            os.write(1, b".")
+            os.write(1, b".\\n")
         else:
             if handle >= 0:
                 let_go()
@@ -65,13 +66,15 @@ class Stopper:
     """Stops processes for at most `budget_s` seconds at a time; a budget of 0 never stops one.
 
     `n_stops` counts the stops, `n_overrun` those that ended before the reading did because the budget was spent,
-    `longest_s` is the longest of them as the watchdog measured it.
+    `longest_s` is the longest of them as the watchdog measured it; `n_left_out` counts those that were not made since
+    somebody had killed the watchdog.
     """
 
     def __init__(self, budget_s: float) -> None:
         self.budget_s = budget_s
         self.n_stops = 0
         self.n_overrun = 0
+        self.n_left_out = 0
         self.longest_s = 0.0
         self._pid = -1
         self._handle = -1
@@ -93,18 +96,22 @@ class Stopper:
         return [] if self._watchdog is None else [self._watchdog.pid]
 
     def stop(self, pid: int) -> None:
-        """Stop the process, until all its threads stand still or the budget is spent; raises `ProcessGoneError`."""
+        """Stop the process, until all its threads stand still or the budget is spent.
+
+        Raises `ProcessGoneError`, and `DeniedError` where it may not be stopped.
+        """
         if self._watchdog is None or stat_fields(pid)[0] in _STOPPED:
             return  # one that its owner stopped stays as it is
-        assert self._watchdog.stdin is not None
-        assert self._watchdog.stdout is not None
         try:
             self._handle = os.pidfd_open(pid)
         except OSError:
             raise ProcessGoneError from None
         self._since = time.monotonic()  # before the watchdog's clock: what we hold for stopped is
-        self._watchdog.stdin.write(b"stop %d\n" % pid)
-        self._watchdog.stdout.read(1)
+        if not self._answer(b"stop %d\n" % pid):
+            os.close(self._handle)
+            self._handle = -1
+            self.n_left_out += 1
+            return  # nobody would let it go on if we were killed: it is not stopped
         self._pid = pid
         try:
             signal.pidfd_send_signal(self._handle, signal.SIGSTOP)
@@ -115,6 +122,11 @@ class Stopper:
         except ProcessLookupError:
             self.go()
             raise ProcessGoneError from None
+        except PermissionError:
+            self.go()
+            raise DeniedError(
+                f"process {pid} may not be stopped; run this as root, with CAP_KILL, or without --stop"
+            ) from None
         except BaseException:
             self.go()
             raise
@@ -129,15 +141,27 @@ class Stopper:
         """Let the process that is stopped, if any, go on."""
         if self._pid < 0:
             return
+        held = time.monotonic() - self._since
+        self.n_stops += 1
+        self.n_overrun += held >= self.budget_s
+        answer = self._answer(b"go %d\n" % self._pid)
+        if not answer:
+            with suppress(OSError):
+                signal.pidfd_send_signal(self._handle, signal.SIGCONT)
+        self.longest_s = max(self.longest_s, float(answer or held))
+        os.close(self._handle)
+        self._pid = self._handle = -1
+
+    def _answer(self, line: bytes) -> bytes:
+        # Of the watchdog; nothing where somebody has killed it.
         assert self._watchdog is not None
         assert self._watchdog.stdin is not None
         assert self._watchdog.stdout is not None
-        self.n_stops += 1
-        self.n_overrun += time.monotonic() - self._since >= self.budget_s
-        self._watchdog.stdin.write(b"go %d\n" % self._pid)
-        self.longest_s = max(self.longest_s, float(self._watchdog.stdout.readline() or 0))
-        os.close(self._handle)
-        self._pid = self._handle = -1
+        try:
+            self._watchdog.stdin.write(line)
+            return self._watchdog.stdout.readline()
+        except BrokenPipeError:
+            return b""
 
     def close(self) -> None:
         """Let everything go on and end the watchdog."""

@@ -11,12 +11,14 @@ from pathlib import Path
 from ksmbench.capture.cgroup import Group
 from ksmbench.capture.changes import Shared
 from ksmbench.capture.procfs import (
+    DeniedError,
     ProcessGoneError,
     all_pids,
     is_kernel_thread,
     read_text,
     start_time,
     stat_fields,
+    threads_of,
 )
 from ksmbench.capture.sources import Source, find_followed
 from ksmbench.capture.tracing.told import Told
@@ -30,19 +32,14 @@ _PPID = 1  # among `stat_fields`
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _threads(pid: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []
-
-
 def children(pid: int) -> list[int]:
     """Return the ids of the children of all threads of a process, by id; none where it is gone."""
     found: list[int] = []
-    for thread in _threads(pid):
+    for thread in threads_of(pid):
         try:
             found += map(int, read_text(pid, f"task/{thread}/children").split())
+        except DeniedError:
+            return []
         except ProcessGoneError:
             if not Path("/proc/self/task", str(os.getpid()), "children").exists():
                 return _children_by_parent(pid)  # a kernel without CONFIG_PROC_CHILDREN
@@ -123,13 +120,21 @@ class Tree:
             process.zero_pages_by_ksm = parent.zero_pages_by_ksm
         all_watched.append(process)
         self._told.follow(process)
-        process.look(clock)
-        if process.born_ns < 0:
-            process.close()
-            process.alive = False
-            if all_watched[-1] is process:  # else it stays, a space without events
-                all_watched.pop()
-            raise ProcessGoneError
+        try:
+            process.look(clock)
+            if process.born_ns < 0:
+                raise ProcessGoneError
+        except (ProcessGoneError, DeniedError):
+            self._drop(process)
+            raise
+
+    def _drop(self, process: Watched) -> None:
+        # One that the trace does not tell of.
+        process.close()
+        process.alive = False
+        self._told.forget(process)
+        if self._watched[-1] is process:  # else it stays, a space without events
+            self._watched.pop()
 
     def _has(self, pid: int) -> bool:
         return any(w.source.pid == pid and w.alive for w in self._watched)

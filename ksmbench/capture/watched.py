@@ -13,6 +13,7 @@ from ksmbench.capture.changes import Changes, Shared
 from ksmbench.capture.known import shifted, union, within, without
 from ksmbench.capture.pagemap import PageMap, Pages, join, no_pages, only
 from ksmbench.capture.procfs import (
+    DeniedError,
     Mapping,
     ProcessGoneError,
     program_identity,
@@ -44,9 +45,11 @@ class Watched(Changes):
         super().__init__(source, space, shared)
         self.parent = parent
         self.born_ns = -1  # when the trace begins to tell of it
+        self.denied: DeniedError | None = None  # why it could not be looked at any more
         # Pages whose mapping a call changed since the look that goes on saw them: [start, end) each.
         self.disturbed: list[tuple[int, int]] = []
-        self._catch_up, self._are_calls_told = shared.catch_up, shared.are_calls_told
+        self._shared, self._catch_up = shared, shared.catch_up
+        self._n_pages = 0  # once it has ended
         self._program: tuple[str, ...] = ()
         self._has_forked = False  # since the look that goes on began
         self._handle = -1
@@ -83,7 +86,7 @@ class Watched(Changes):
     @property
     def n_pages(self) -> int:
         """How many pages were not absent at the last look at which the process ran."""
-        return len(self.memory.pages.page)
+        return len(self.memory.pages.page) if self.alive else self._n_pages
 
     @property
     def ended(self) -> bool:
@@ -98,7 +101,9 @@ class Watched(Changes):
     def look(self, clock: Callable[[], int]) -> None:
         """Record what changed since the last look, as of when it began; an end of the process becomes `exit`.
 
-        System calls that are told are applied before and after; the changes that a look finds stand after them.
+        So does its executing what we may not look at (a setuid program, where we have no rights). System calls that are
+        told are applied before and after; the changes that a look finds stand after them. Raises `DeniedError` where
+        the trace has told nothing of it yet.
         """
         self._catch_up()
         if not self.alive:
@@ -119,6 +124,12 @@ class Watched(Changes):
             self._catch_up()
             if self.alive:
                 self.end(max(now, self._recorder.last_time_ns))
+        except DeniedError as error:
+            if not self.alive:
+                return
+            if self.born_ns < 0:
+                raise
+            self._deny(max(now, self._recorder.last_time_ns), error)
         finally:
             self._stopper.go()
 
@@ -126,10 +137,16 @@ class Watched(Changes):
         """The process ended."""
         if self.born_ns >= 0 or self.parent is None:
             self._recorder.add(now, Kind.EXIT, self.space)
-        self._frames.drop(self.memory.frame)
-        self.memory.frame = np.zeros(0, np.int64)
+        self._n_pages = self.n_pages
+        self.memory.forget()
         self.alive = False
         self.close()
+        self._shared.ended(self)
+
+    def _deny(self, now: int, error: DeniedError) -> None:
+        # It runs on, but for the trace it has ended.
+        self.denied = error
+        self.end(now)
 
     def _gone(self) -> bool:
         # Its memory goes a moment before its descriptor tells.
@@ -141,15 +158,19 @@ class Watched(Changes):
         if program != self._program:
             program = self._whole_program(program)
             self._catch_up()
+            if not self.alive:
+                return
         if program != self._program:  # and no call told of it
             self._reopen()
             self._begin_program(max(now, self._recorder.last_time_ns))
         if self.born_ns < 0:
-            if self.parent is not None and program == self.parent._program:
+            if self.parent is not None and self.parent.alive and program == self.parent._program:
                 self.begin_as_copy(max(now, self._recorder.last_time_ns), self.parent)
             self.born_ns = now
         mappings, pages = self._see()
-        if not self._are_calls_told:
+        if not self.alive:
+            return
+        if not self._shared.are_calls_told:
             self._record_moves(max(now, self._recorder.last_time_ns), mappings, pages)
         content, read = self._contents(pages)
         self._catch_up()
@@ -218,6 +239,9 @@ class Watched(Changes):
                 self._reopen()
         except ProcessGoneError:
             self.source = replace(self.source, name=name[:15] or self.source.name)
+        except DeniedError as error:
+            self._deny(now, error)
+            return
         self._begin_program(now)
         self.disturbed.append((0, PAGE_LIMIT))
 

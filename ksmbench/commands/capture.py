@@ -1,19 +1,24 @@
 """`ksmbench capture`."""
 
+import json
 import math
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ksmbench.commands import shared
 from ksmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ksmbench.capture.session import Progress, Recorded
+    from ksmbench.capture.command import Started
+    from ksmbench.capture.manifest import Options
+    from ksmbench.capture.session import Progress, Recorded, Session
 
 _COMMAND = "ksmbench.capture.command"
 
@@ -34,18 +39,47 @@ def _progress(duration: float | None) -> "Callable[[Progress], None] | None":
     return show
 
 
-def _table(recorded: "Recorded") -> str:
+def _told(calls: dict[str, Any]) -> str:
+    # Who told the system calls, and whether all were told.
+    if "applied" not in calls:
+        return f"not told ({calls['why']})"
+    return f"{calls['applied']:,} by {calls['source']}; {calls['lost']:,} events lost"
+
+
+def _table(recorded: "Recorded", facts: dict[str, Any]) -> str:
     rows = [
         ("spaces", f"{recorded.n_spaces:,}"),
         ("pages at the last look", f"{recorded.n_pages:,}"),
         ("distinct contents", f"{recorded.n_contents:,}"),
         ("events", f"{recorded.n_events:,}"),
+        ("system calls", _told(facts["system_calls"])),
         ("size of the trace", f"{recorded.size / 2**20:,.2f} MiB"),
         ("CPU time of the capture", f"{100 * recorded.cpu_share:.1f} % of one CPU"),
         ("time spent reading", f"{100 * recorded.reading_share:.1f} %"),
         ("time spent on checkpoints", f"{100 * recorded.checkpoint_share:.1f} %"),
     ]
     return "\n".join(f"  {name:<26}{value}" for name, value in rows)
+
+
+def _remarks(facts: dict[str, Any]) -> list[str]:
+    # What did not go as asked.
+    remarks = []
+    saved = facts.get("looks_left_out_for_max_cpu", 0)
+    if saved:
+        share = 100 * facts["cpu_share_since_first_look"]
+        apart = facts["end"]["time_ns"] / 1e9 / max(1, facts["looks"] - 1)
+        remarks.append(f"{saved} looks were left out for --max-cpu: one in {apart:.1f} s, {share:.1f} % of one CPU")
+    if late := facts["looks_left_out"] - saved:
+        remarks.append(f"{late} looks were left out, since those before took longer than --interval")
+    if skipped := facts["processes_not_in_last_look"]:
+        remarks.append(f"--duration was over in the last look: processes that are as they were seen before: {skipped}")
+    if unstopped := facts.get("stops_left_out"):
+        remarks.append(f"{unstopped} stops were left out: the process that would have ended them was killed")
+    if denied := facts["processes_not_readable_any_more"]:
+        remarks.append(f"processes that executed what may not be looked at, and end there in the trace: {denied}")
+    if lost := facts["system_calls"].get("lost"):
+        remarks.append(f"{lost:,} events of system calls were lost: what they told is there from the next look on")
+    return remarks
 
 
 class _Seconds(click.FloatRange):
@@ -85,9 +119,142 @@ class _WithCommand(click.Command):
         return super().parse_args(ctx, args[:at])
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says, under the names of its options."""
+
+    words: list[str] | None  # of a command to record
+    names: tuple[str, ...]
+    output: Path
+    qemu: bool
+    pids: tuple[int, ...]
+    cgroup: str | None
+    children: bool | None
+    selection: str
+    interval: float
+    duration: float | None
+    max_cpu: float | None
+    max_spool: str | None
+    stop_ms: float
+    calls: str
+    key: str | None
+    keep_contents: bool
+    anonymize: bool
+    label: str
+    notes: str
+    recipe: str
+    force: bool
+    as_json: bool
+
+    @property
+    def follow(self) -> bool:
+        """Whether children are recorded too."""
+        return not self.qemu if self.children is None else self.children
+
+
+def _check(asked: _Asked) -> None:
+    from ksmbench.capture.session import check_output
+
+    if asked.qemu + bool(asked.pids) + (asked.cgroup is not None) + (asked.words is not None) != 1:
+        raise UsageError("say what to record: --qemu, --pid N, --cgroup PATH or -- COMMAND, one of the four")
+    if asked.names and not asked.qemu and not asked.pids:
+        raise UsageError(f"{asked.names[0]} says nothing here; names of guests go with --qemu, a command goes after --")
+    check_output(asked.output, asked.force)
+
+
+def _session(asked: _Asked) -> "tuple[Session, Started | None]":
+    from ksmbench.capture.cgroup import find_group
+    from ksmbench.capture.command import Started
+    from ksmbench.capture.session import Session
+    from ksmbench.capture.sources import find_guests, find_processes
+
+    started = None if asked.words is None else Started(asked.words, asked.follow, asked.selection)
+    group = None if asked.cgroup is None else find_group(asked.cgroup)
+    if asked.qemu:
+        sources = find_guests(asked.names, follow=asked.follow, selection=asked.selection)
+    else:
+        pids = _pids(asked.pids, asked.names)
+        sources = find_processes(pids, follow=asked.follow, selection=asked.selection)
+    session = Session(sources, _options(asked, "" if group is None else str(group.folder)), started, group)
+    if asked.keep_contents:
+        from ksmbench.capture.disclosure import keep_from_others
+
+        keep_from_others()
+        click.echo(f"warning: {asked.output} will hold what is in this memory, also passwords and keys", err=True)
+    return session, started
+
+
+def _options(asked: _Asked, cgroup: str) -> "Options":
+    from ksmbench.capture.disclosure import read_key
+    from ksmbench.capture.manifest import Options
+    from ksmbench.commands.options import parse_size
+
+    return Options(
+        asked.output,
+        asked.interval,
+        asked.duration,
+        stop_s=asked.stop_ms / 1000,
+        force=asked.force,
+        label=asked.label,
+        notes=asked.notes,
+        recipe=asked.recipe,
+        command=["ksmbench", *sys.argv[1:]],
+        selection=asked.selection,
+        calls=asked.calls,
+        follow=asked.follow,
+        cgroup=cgroup,
+        key=b"" if asked.key is None else read_key(asked.key),
+        keep_contents=asked.keep_contents,
+        anonymous=asked.anonymize,
+        max_cpu_share=asked.max_cpu,
+        max_spool_bytes=None if asked.max_spool is None else parse_size(asked.max_spool),
+    )
+
+
+def _end_on_signals(session: "Session") -> None:
+    def end(*_: object) -> None:
+        session.interrupt()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
+
+    signal.signal(signal.SIGUSR1, lambda *_: session.mark())
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, end)
+
+
+def _document(asked: _Asked, facts: dict[str, Any], recorded: "Recorded") -> dict[str, Any]:
+    return {
+        "trace": str(asked.output),
+        "spaces": recorded.n_spaces,
+        "events": recorded.n_events,
+        "distinct_contents": recorded.n_contents,
+        "pages_at_last_look": recorded.n_pages,
+        "seconds": facts["end"]["time_ns"] / 1e9,
+        "file_bytes": recorded.size,
+        "cpu_share": recorded.cpu_share,
+        "reading_share": recorded.reading_share,
+        "checkpoint_share": recorded.checkpoint_share,
+        "notes": _remarks(facts),
+        "capture": facts,
+    }
+
+
+def _print(asked: _Asked, facts: dict[str, Any], recorded: "Recorded") -> None:
+    if asked.as_json:
+        click.echo(json.dumps(_document(asked, facts, recorded), indent=2))
+        return
+    end = facts["end"]
+    whom = f"{end['time_ns'] / 1e9:.1f} s of {len(facts['sources'])} recorded in {facts['looks']} looks"
+    click.echo(f"{asked.output}: {whom}; ended: {end['reason']}")
+    for remark in _remarks(facts):
+        click.echo(remark)
+    click.echo(_table(recorded, facts))
+
+
 @click.command(cls=_WithCommand, options_metavar="[OPTIONS]")
 @click.argument("names", nargs=-1, metavar="[NAME|PID]... [-- COMMAND...]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The trace to make.")
+@shared.new_trace
 @click.option("--qemu", is_flag=True, help="Record running guests, also other VMMs': all, or those named.")
 @click.option("--pid", "pids", multiple=True, type=click.IntRange(1), help="Record this process; more may follow.")
 @click.option(
@@ -153,29 +320,9 @@ class _WithCommand(click.Command):
 @click.option("--label", default="", help="A name for plots [default: the trace's].")
 @click.option("--notes", default="", help="A text for the manifest.")
 @click.option("--recipe", default="", help="For the manifest: the command that makes such a trace again.")
-@click.option("--force", is_flag=True, help="Replace an existing trace.")
-def capture(
-    names: tuple[str, ...],
-    output: Path,
-    qemu: bool,
-    pids: tuple[int, ...],
-    cgroup: str | None,
-    children: bool | None,
-    selection: str,
-    interval: float,
-    duration: float | None,
-    max_cpu: float | None,
-    max_spool: str | None,
-    stop_ms: float,
-    calls: str,
-    key: str | None,
-    keep_contents: bool,
-    anonymize: bool,
-    label: str,
-    notes: str,
-    recipe: str,
-    force: bool,
-) -> None:
+@shared.force_trace
+@shared.as_json
+def capture(**given: Any) -> None:
     """Record the memory of running VMs or processes: what is there at first, then what changes.
 
     A trace is there from the first look on and grows as the capture runs; Ctrl-C ends it in order. Page contents
@@ -191,64 +338,11 @@ def capture(
              ksmbench capture --cgroup system.slice/postgresql.service -o database --duration 300
              ksmbench capture -o sorting --interval 0.5 -- sort -S 500M words
     """
-    words: list[str] | None = click.get_current_context().meta[_COMMAND]
-    if qemu + bool(pids) + (cgroup is not None) + (words is not None) != 1:
-        raise UsageError("say what to record: --qemu, --pid N, --cgroup PATH or -- COMMAND, one of the four")
-    if names and not qemu and not pids:
-        raise UsageError(f"{names[0]} says nothing here; names of guests go with --qemu, a command goes after --")
-    wanted = _pids(pids, () if qemu else names)
-    follow = not qemu if children is None else children
-
-    from ksmbench.capture.cgroup import find_group
-    from ksmbench.capture.command import Started
-    from ksmbench.capture.disclosure import keep_from_others, read_key
-    from ksmbench.capture.manifest import Options
-    from ksmbench.capture.session import Session, check_output
-    from ksmbench.capture.sources import find_guests, find_processes
-    from ksmbench.commands.options import parse_size
-
-    check_output(output, force)
-    started = None if words is None else Started(words, follow, selection)
-    group = None if cgroup is None else find_group(cgroup)
-    if qemu:
-        sources = find_guests(names, follow=follow, selection=selection)
-    else:
-        sources = find_processes(wanted, follow=follow, selection=selection)
-    options = Options(
-        output,
-        interval,
-        duration,
-        stop_s=stop_ms / 1000,
-        force=force,
-        label=label,
-        notes=notes,
-        recipe=recipe,
-        command=["ksmbench", *sys.argv[1:]],
-        selection=selection,
-        calls=calls,
-        follow=follow,
-        cgroup="" if group is None else str(group.folder),
-        key=b"" if key is None else read_key(key),
-        keep_contents=keep_contents,
-        anonymous=anonymize,
-        max_cpu_share=max_cpu,
-        max_spool_bytes=None if max_spool is None else parse_size(max_spool),
-    )
-    if keep_contents:
-        keep_from_others()
-        click.echo(f"warning: {output} will hold what is in this memory, also passwords and keys", err=True)
-    session = Session(sources, options, started, group)
-
-    def end(*_: object) -> None:
-        session.interrupt()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
-
-    signal.signal(signal.SIGUSR1, lambda *_: session.mark())
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
-        signal.signal(signal.SIGHUP, end)
-    show = _progress(duration)
+    asked = _Asked(words=click.get_current_context().meta[_COMMAND], **given)
+    _check(asked)
+    session, started = _session(asked)
+    _end_on_signals(session)
+    show = _progress(asked.duration)
     try:
         facts = session.run(show, lambda text: click.echo(f"warning: {text}", err=True))
     finally:
@@ -256,15 +350,4 @@ def capture(
             started.end()
         if show is not None:
             click.echo(err=True)
-    end_ns, reason = facts["end"]["time_ns"], facts["end"]["reason"]
-    n = len(facts["sources"])
-    click.echo(f"{output}: {end_ns / 1e9:.1f} s of {n} recorded in {facts['looks']} looks; ended: {reason}")
-    saved = facts.get("looks_left_out_for_max_cpu", 0)
-    if saved:
-        share = 100 * facts["cpu_share_since_first_look"]
-        apart = end_ns / 1e9 / max(1, facts["looks"] - 1)
-        click.echo(f"{saved} looks were left out for --max-cpu: one in {apart:.1f} s, {share:.1f} % of one CPU")
-    if facts["looks_left_out"] > saved:
-        late = facts["looks_left_out"] - saved
-        click.echo(f"{late} looks were left out, since those before took longer than --interval")
-    click.echo(_table(session.recorded()))
+    _print(asked, facts, session.recorded())

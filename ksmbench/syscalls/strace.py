@@ -68,7 +68,9 @@ class StraceLog:
             self._is_empty = False
             self._sink.root(tid)
         if not self._sink.knows(tid):
-            if not line[2].startswith(("+++", "---")):  # a thread that another's execve ended is known no more
+            if line[2].startswith("+++"):
+                self._begun.pop(tid, None)
+            elif not line[2].startswith("---"):  # a thread that another's execve ended is known no more
                 early = self._early.setdefault(tid, [])
                 if len(early) < _MOST_EARLY:
                     early.append(line)
@@ -77,6 +79,12 @@ class StraceLog:
             self._take(*line)
         except (ValueError, IndexError, KeyError):
             self.n_unread += 1
+
+    def forget_early(self, time_ns: int) -> None:
+        """Drop what is aside from before this time: nobody told of the beginning of those threads since then."""
+        late = [tid for tid, lines in self._early.items() if lines[0][0] < time_ns]
+        for tid in late:
+            del self._early[tid]
 
     def end(self) -> None:
         """What is aside still is of processes that were there before."""
@@ -93,6 +101,7 @@ class StraceLog:
         if superseded := _SUPERSEDED.fullmatch(text):
             self._take_over(time, int(superseded[1]), tid)
         elif text.startswith("+++"):
+            self._begun.pop(tid, None)
             self._sink.exited(time, tid)
         elif begun := _BEGUN.fullmatch(text):
             self._begun[tid] = (time, begun[1], begun[2])

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ksmbench.capture.manifest import Options
 from ksmbench.capture.pace import Pace
 from ksmbench.capture.session import Session
 from ksmbench.capture.sources import find_processes
+from ksmbench.capture.watched import Watched
 from ksmbench.commands.capture import capture
 from ksmbench.errors import KsmbenchError
 from ksmbench.trace.ranking import ContentStore
@@ -56,6 +57,27 @@ def test_a_capture_stays_below_its_share(tmp_path: Path) -> None:
     assert 0 < facts["cpu_share_since_first_look"] <= 0.15  # the last look is at the end, whatever it costs
     assert facts["max_cpu_share"] == 0.1
     assert facts["looks"] > 3
+
+
+def test_a_last_look_that_takes_too_long_ends_before_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Watched.look
+
+    def slow(self: Watched, clock: Callable[[], int]) -> None:
+        look(self, clock)
+        if clock():  # not at the first look
+            time.sleep(0.3)
+
+    monkeypatch.setattr(Watched, "look", slow)
+    monkeypatch.setattr("ksmbench.capture.session._LEAST_OVERRUN_S", 0.0)
+    with Child() as one, Child() as two, Child() as three:
+        sources = find_processes([one.pid, two.pid, three.pid])
+        facts = Session(sources, Options(tmp_path / "t", 0.2, 0.05)).run()
+    assert facts["looks"] == 2
+    assert facts["processes_not_in_last_look"] == 2
+    assert facts["end"]["reason"] == "duration"
+    assert len(open_trace(tmp_path / "t").spaces) == 3
 
 
 def test_the_spool_stays_below_its_size() -> None:

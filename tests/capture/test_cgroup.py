@@ -5,13 +5,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from ksmbench.capture.cgroup import Group, find_group, mounts
 from ksmbench.capture.manifest import Options
 from ksmbench.capture.session import Session
-from ksmbench.errors import KsmbenchError
+from ksmbench.capture.tracing.tracefs import TracingClosedError
+from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.schema import Kind
 from tests.capture.child import Child, Memory
 
@@ -114,6 +116,20 @@ def test_members_come_and_go(group: Path, tmp_path: Path) -> None:
     assert facts["cgroup"] == str(group)
     assert facts["end"]["reason"] == "every process ended"
     assert [("seen_first_ns" in source) for source in facts["sources"]] == [False, False, True]
+
+
+def test_a_group_is_not_followed_by_strace(group: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed() -> NoReturn:
+        raise TracingClosedError("tracefs is closed in this test")
+
+    monkeypatch.setattr("ksmbench.capture.tracing.told.Tracer", closed)
+    with pytest.raises(UsageError, match="strace cannot follow a control group.*leave out --calls strace"):
+        Session([], Options(tmp_path / "t", 0.02, 0.05, calls="strace"), group=find_group(str(group)))
+    with Child() as member:
+        _join(member, group)
+        facts = Session([], Options(tmp_path / "t", 0.02, 0.05), group=find_group(str(group))).run()
+    assert facts["system_calls"]["source"] == "differences between looks"
+    assert "control group" in facts["system_calls"]["why"]
 
 
 def test_a_group_without_processes_is_refused(group: Path, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """However a capture ends, there is a trace that opens and says where it ends."""
 
+import gc
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from ksmbench.capture.command import Started
 from ksmbench.capture.host import available_bytes
+from ksmbench.capture.manifest import Options
 from ksmbench.capture.procfs import ProcessGoneError, program_identity, stat_fields
+from ksmbench.capture.session import Session
+from ksmbench.capture.sources import find_processes
 from ksmbench.capture.stopping import Stopper
+from ksmbench.capture.tracing.told import Told
 from ksmbench.commands.capture import capture
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.columns import Trace
@@ -122,6 +130,56 @@ def test_a_spent_budget_ends_the_stop() -> None:
         stopper.close()
 
 
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_process_goes_on_where_the_watchdog_is_killed(when: str) -> None:
+    with Child() as child:
+        stopper = Stopper(60.0)
+        [watchdog] = stopper.pids
+        if when == "while":
+            stopper.stop(child.pid)
+            assert stat_fields(child.pid)[0] == "T"
+        os.kill(watchdog, signal.SIGKILL)
+        while stat_fields(watchdog)[0] != "Z":
+            time.sleep(0.001)
+        if when == "before":
+            stopper.stop(child.pid)
+            assert stopper.n_left_out == 1
+        stopper.go()
+        assert child.do("answer = 42") == "42"
+        stopper.close()
+
+
+def test_a_command_that_has_not_begun_is_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksmbench.capture.command._GRACE_S", 1000.0)
+    started = Started(["sleep", "1000"], False, "anonymous")
+    source = started()
+    ending = threading.Thread(target=started.end, daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()
+    assert not Path(f"/proc/{source.pid}").exists()
+
+
+@needs_root
+def test_what_cannot_be_closed_leaves_nothing_else_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Told.close
+
+    def fail(self: Told) -> None:
+        close(self)
+        raise KsmbenchError("the tracing instance cannot be removed")
+
+    with Child() as child:
+        Session(find_processes([child.pid]), Options(tmp_path / "t", 0.02, 0.05, stop_s=0.01)).run()
+        gc.collect()
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(Told, "close", fail)
+        with pytest.raises(KsmbenchError, match="cannot be removed"):
+            Session(find_processes([child.pid]), Options(tmp_path / "u", 0.02, 0.05, stop_s=0.01)).run()
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert open_trace(tmp_path / "u").manifest["capture"]["end"]["complete"]
+
+
 def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     runner = CliRunner()
@@ -146,6 +204,23 @@ def test_refusals(tmp_path: Path) -> None:
     assert missing.exit_code == 2
     assert "no-such-guest" in str(missing)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
+
+
+@needs_root
+def test_lost_events_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksmbench.capture.tracing.tracefs.Instance.lost", lambda _: 1234)
+    with Child() as child:
+        words = ["--pid", str(child.pid), "-o", str(tmp_path / "t"), "--duration", "0.05"]
+        text = CliRunner().invoke(capture, words, catch_exceptions=False).stdout
+        document = json.loads(CliRunner().invoke(capture, [*words, "--force", "--json"], catch_exceptions=False).stdout)
+    calls = document["capture"]["system_calls"]
+    if calls["source"] != "tracefs":
+        pytest.skip("needs tracefs")
+    assert "by tracefs; 1,234 events lost" in text
+    assert "1,234 events of system calls were lost" in text
+    assert calls["lost"] == 1234
+    assert any("1,234 events" in note for note in document["notes"])
+    assert document["events"] == len(open_trace(tmp_path / "t").events.kind)
 
 
 def test_the_manifest_says_how_it_was_made(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ksmbench.capture.manifest import Options
 from ksmbench.capture.procfs import PAGE_SIZE, Mapping
 from ksmbench.capture.session import Session
 from ksmbench.capture.sources import Source, find_followed, find_guests
-from ksmbench.errors import KsmbenchError
+from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.schema import Mapping as MappingKind
 from tests.capture.child import Memory, needs_root
@@ -99,6 +99,18 @@ def test_a_guest_of_another_vmm_is_recorded(tmp_path: Path, program: str) -> Non
     maps = [(n * PAGE_SIZE, value) for kind, _, n, value in memory.rows if kind == Kind.MAP]
     assert maps == [(_RAM, MappingKind.ANONYMOUS)]
     assert len([content for content in memory.pages.values() if content != 0]) == 1
+
+
+@needs_root
+def test_a_name_that_two_guests_have_is_refused(tmp_path: Path) -> None:
+    name = f"ksmbench-{os.getpid()}"
+    with (
+        _running(tmp_path / "crosvm", _PRIVATE, "--name", name) as one,
+        _running(tmp_path / "crosvm", _PRIVATE, "--name", name) as other,
+    ):
+        with pytest.raises(UsageError, match=f"2 guests are named {name}, processes {one}, {other}; .*--pid"):
+            find_guests([name])
+        assert {one, other} <= {source.pid for source in find_guests()}
 
 
 @needs_root

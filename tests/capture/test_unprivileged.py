@@ -1,13 +1,18 @@
 """Without privileges one's own processes are recorded, and for others one sentence says what they would need."""
 
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
 from tests.capture.child import needs_root
 
@@ -77,3 +82,57 @@ def test_what_would_need_privileges_is_said_in_one_sentence(folder: Path) -> Non
     assert "another user's" in line
     assert "CAP_SYS_PTRACE" in line
     assert not (folder / "t").exists()
+
+
+def _wait(done: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@needs_root
+@pytest.mark.parametrize("calls", ["none", "auto"])
+def test_a_child_that_executes_what_we_may_not_look_at_ends_and_the_capture_goes_on(folder: Path, calls: str) -> None:
+    program, asked = folder / "privileged", folder / "asked"
+    shutil.copy(shutil.which("sleep") or "", program)
+    program.chmod(0o4711)  # as root's, and readable by nobody but root, also where a debugger takes its rights away
+    os.mkfifo(asked)
+    os.chown(asked, _NOBODY, _NOBODY)
+    script = f"(read line < {asked}; exec {program} 1000) & wait"
+    parent = subprocess.Popen(["sh", "-c", script], user=_NOBODY, group=_NOBODY, extra_groups=[])
+    options = ["--calls", calls, "--interval", "0.05"]
+    words = ["--pid", str(parent.pid), "-o", str(folder / "t"), *options]
+    capture = subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    child = 0
+
+    def is_executed() -> bool:
+        return Path(f"/proc/{child}/comm").read_text().startswith(program.name)
+
+    def marks() -> int:
+        return int(json.loads((folder / "t" / "trace.json").read_text())["capture"]["marks"])
+
+    try:
+        _wait((folder / "t" / "trace.json").exists, capture)
+        child = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text())
+        asked.write_text("go\n")
+        _wait(is_executed, capture)
+        capture.send_signal(signal.SIGUSR1)
+        _wait(lambda: marks() == 1, capture)
+        capture.send_signal(signal.SIGINT)
+        output, error = capture.communicate(timeout=60)
+    finally:
+        for process in (capture, parent):
+            process.kill()
+            process.wait()
+        if child:
+            os.kill(child, signal.SIGKILL)
+    assert capture.returncode == 0, error
+    assert "may not be looked at, and end there in the trace: 1" in output
+    trace = open_trace(folder / "t")
+    exits = trace.events.space[trace.events.kind == Kind.EXIT].tolist()
+    assert [trace.spaces[space].pid for space in exits] == [child]
+    assert trace.manifest["capture"]["processes_not_readable_any_more"] == 1

@@ -25,7 +25,7 @@ _CLEARS = {11: "dc", 13: "mg", 19: "wf"}
 _MOST_FILLED = 1 << 28  # pages (1 TiB); more than that no call fills
 
 
-@dataclass
+@dataclass(eq=False)
 class _Process:
     """Who has the memory, and the threads that live."""
 
@@ -39,6 +39,9 @@ class Applied:
 
     `since_ns` turns the kernel's time of a call into the trace's; `begins` takes in a child (its id, the process that
     it comes from, whether it runs a program of its own) and returns it, None where it is not recorded.
+
+    What is kept is of processes that live: some hundred bytes for each, and for each of its threads. It is forgotten
+    with the end of the last thread, or where a look finds the process gone (`forget`: the event of its end was lost).
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Applied:
         self._since_ns = since_ns
         self._begins = begins
         self._threads: dict[int, _Process] = {}
-        self._n_users: dict[int, int] = {}  # processes of each space
+        self._users: dict[int, list[_Process]] = {}  # of each space: several after vfork
         self._heap_end: dict[int, int] = {}  # of each space, in bytes
         self._names: dict[int, list[tuple[int, int, str]]] = {}  # of each space, as long as calls of one time are told
         self.n_calls = 0
@@ -63,12 +66,21 @@ class Applied:
         self._join(_Process(watched.source.pid, watched), tids)
 
     def _join(self, process: _Process, tids: list[int]) -> None:
-        space = process.watched.space
-        if not process.threads:
-            self._n_users[space] = self._n_users.get(space, 0) + 1
+        users = self._users.setdefault(process.watched.space, [])
+        if process not in users:
+            users.append(process)
         process.threads.update(tids)
         for tid in tids:
             self._threads[tid] = process
+
+    def forget(self, watched: Watched) -> None:
+        """It has ended: nothing of it is known any more."""
+        for process in self._users.pop(watched.space, ()):
+            for tid in process.threads:
+                if self._threads.get(tid) is process:  # not another that has its number since
+                    del self._threads[tid]
+        self._heap_end.pop(watched.space, None)
+        self._names.pop(watched.space, None)
 
     def knows(self, tid: int) -> bool:
         """Whether the thread's process is recorded."""
@@ -281,15 +293,15 @@ class Applied:
             self._threads.pop(thread, None)  # the others end by it
         process.threads = {process.pid}
         self._threads[process.pid] = process
-        if self._n_users.get(before.space, 1) > 1:
-            self._n_users[before.space] -= 1
+        if len(self._users.get(before.space, ())) > 1:
+            self._users[before.space].remove(process)
             after = self._begins(process.pid, before, True) if before.source.follow else None
             if after is None:
                 del self._threads[process.pid]
                 return
             after.born_ns = at
             process.watched = after
-            self._n_users[after.space] = 1
+            self._users[after.space] = [process]
         else:
             before.execute(at, name)
             self._heap_end.pop(before.space, None)
@@ -302,10 +314,10 @@ class Applied:
         process.threads.discard(tid)
         if process.threads:
             return
-        space = process.watched.space
-        self._n_users[space] -= 1
-        if not self._n_users[space]:
-            self._heap_end.pop(space, None)
-            if process.watched.alive and process.watched.born_ns >= 0:
+        watched = process.watched
+        self._users[watched.space].remove(process)
+        if not self._users[watched.space]:
+            self.forget(watched)
+            if watched.alive and watched.born_ns >= 0:
                 self.n_calls += 1
-                process.watched.end(self._at(time))
+                watched.end(self._at(time))

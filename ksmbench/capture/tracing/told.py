@@ -1,12 +1,12 @@
 """System calls under capture: where they come from, and that they are applied in time."""
 
-import os
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ksmbench.capture.command import Started
+from ksmbench.capture.procfs import threads_of
 from ksmbench.capture.tracing.applying import Applied
-from ksmbench.capture.tracing.straced import Straced
+from ksmbench.capture.tracing.straced import StraceClosedError, Straced
 from ksmbench.capture.tracing.tracefs import TracingClosedError
 from ksmbench.capture.tracing.tracer import Tracer
 from ksmbench.capture.watched import Watched
@@ -41,10 +41,11 @@ class Feed(Protocol):
         """End it."""
 
 
-def open_feed(mode: str, *, may_strace: bool) -> tuple[Feed | None, str]:
+def open_feed(mode: str, *, why_no_strace: str = "") -> tuple[Feed | None, str]:
     """Return the best feed that the mode allows, or None and why.
 
-    Raises `KsmbenchError` where one is asked for that cannot be had.
+    `why_no_strace` says why `auto` does not take strace, if it does not. Raises `KsmbenchError` where a feed is asked
+    for that cannot be had.
     """
     if mode == "none":
         return None, "not asked for"
@@ -56,22 +57,26 @@ def open_feed(mode: str, *, may_strace: bool) -> tuple[Feed | None, str]:
             why.append(str(error))
             if mode == "tracefs":
                 raise KsmbenchError(f"{error}; run this as root, or without --calls tracefs") from None
-    if mode == "strace" or (mode == "auto" and may_strace):
-        missing = Straced.why_not()
-        if missing is None:
-            return Straced(), ""
-        why.append(missing)
-        if mode == "strace":
-            raise KsmbenchError(f"{missing}; install strace, or leave out --calls strace")
-    return None, "; ".join(why)
+    missing = Straced.why_not()
+    if mode == "strace" and missing:
+        raise KsmbenchError(f"{missing}; install strace, or leave out --calls strace")
+    if mode == "auto":
+        missing = why_no_strace or missing
+    if missing is None:
+        return Straced(), ""
+    return None, "; ".join([*why, missing])
 
 
 class Told:
-    """The calls of all processes under capture; without a feed nothing is told, and a look finds what it finds."""
+    """The calls of all processes under capture; without a feed nothing is told, and a look finds what it finds.
 
-    def __init__(self, feed: Feed | None, why: str) -> None:
+    What is kept is of processes that live (`Applied`), and of calls that are going on.
+    """
+
+    def __init__(self, feed: Feed | None, why: str, *, must_have: bool = False) -> None:
         self._feed = feed
         self._why = why
+        self._must_have = must_have
         self._applied: Applied | None = None
 
     @property
@@ -85,12 +90,25 @@ class Told:
         if self._feed is not None:
             self._feed.begin()
 
-    def attach(self, start: Started | None) -> None:
-        """All processes that the capture begins with are followed, of them the one that it starts."""
-        if self._feed is not None:
-            if start is not None and self._feed.is_debugger:
-                start.leave_to_another()
+    def attach(self, start: Started | None) -> str:
+        """All processes that the capture begins with are followed, of them the one that it starts.
+
+        Returns why nothing is told where strace may not attach, else "". Raises `KsmbenchError` there if it must.
+        """
+        if self._feed is None:
+            return ""
+        if start is not None and self._feed.is_debugger:
+            start.leave_to_another()
+        try:
             self._feed.attach()
+        except StraceClosedError as error:
+            if self._must_have:
+                raise KsmbenchError(f"{error}; leave out --calls strace") from None
+            self.close()
+            self._applied = None
+            self._why = "strace cannot attach"  # the sentence names a process
+            return str(error)
+        return ""
 
     def follow(self, watched: Watched) -> None:
         """Follow a process that is under capture now."""
@@ -102,6 +120,11 @@ class Told:
             seen |= new
         if seen:
             self._applied.register(watched, sorted(seen))
+
+    def forget(self, watched: Watched) -> None:
+        """It is under capture no more."""
+        if self._applied is not None:
+            self._applied.forget(watched)
 
     def catch_up(self) -> None:
         """Apply the calls up to now."""
@@ -121,11 +144,3 @@ class Told:
         if self._feed is not None:
             self._feed.close()
             self._feed = None
-
-
-def threads_of(pid: int) -> list[int]:
-    """Return the ids of a process's threads; none where it is gone."""
-    try:
-        return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
-    except OSError:
-        return []

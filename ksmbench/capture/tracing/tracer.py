@@ -100,8 +100,9 @@ class Tracer:
         if self._decoder is None:
             self._decoder = Tracepoints(sink, named_ranges)
         for event in self.events():
-            # A thread that executes has by then the number of the process, whose first thread has ended.
-            if sink.knows(event.tid) or event.name == "sched_process_exec":
+            # A thread that executes has by then the number of the process, whose first thread has ended; and the
+            # decoder forgets who ends.
+            if sink.knows(event.tid) or event.name in ("sched_process_exec", "sched_process_exit"):
                 self._decoder.event(*event)
 
     def facts(self) -> dict[str, Any]:
