@@ -38,7 +38,7 @@ def _start() -> Decide:
 POLICY = Policy(
     name="kubevirt",
     summary="KubeVirt's node handler: every 3 minutes 300 pages more under pressure, else 50 less until it stops",
-    source="KubeVirt, virt-handler's handling of KSM",
+    source="github.com/kubevirt/kubevirt, pkg/virt-handler/ksm/ksm.go",
     turns=TURNS,
     period_s=PERIOD_S,
     acts_at_start=True,

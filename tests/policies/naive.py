@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 
-GIB = 1 << 30
+KIB, GIB = 1 << 10, 1 << 30
 
 
 @dataclass
@@ -17,14 +17,15 @@ class Host:
     committed: int
     settings: dict[str, int] = field(default_factory=lambda: {"run": 1, "pages_to_scan": 100, "sleep_millisecs": 20})
     npages: int = 0
+    frees: list[int] = field(default_factory=list)
 
 
-def _ksmtuned(host: Host, sleep_msec: int) -> dict[str, int]:
+def _ksmtuned(host: Host, sleep_msec: int, committed: int) -> dict[str, int]:
     thres = host.memory * 20 // 100
-    if thres < 2 * GIB:
-        thres = 2 * GIB
+    if thres < 2048 * KIB:
+        thres = 2048 * KIB
     free = max(0, host.memory - host.used)
-    if host.committed + thres < host.memory and free > thres:
+    if committed + thres < host.memory and free > thres:
         return {"run": 0}
     if free < thres:
         host.npages += 300
@@ -41,14 +42,23 @@ def _ksmtuned(host: Host, sleep_msec: int) -> dict[str, int]:
 
 
 def _mom(host: Host) -> dict[str, int]:
+    host.frees = [*host.frees, max(0, host.memory - host.used)][-10:]
+    if len(host.frees) == 1:
+        return {}
     thres = 0.2 * host.memory
-    free = max(0, host.memory - host.used)
+    free = sum(host.frees) / len(host.frees)
     if thres + host.committed < host.memory and free > thres:
-        return {"run": 0}
-    pages = host.settings["pages_to_scan"] + (300 if free < thres else -50)
-    pages = 1250 if pages > 1250 else pages
-    pages = 64 if pages < 64 else pages
-    return {"run": 1, "sleep_millisecs": 10 * 16 * GIB // host.memory, "pages_to_scan": pages}
+        stores = {"run": 0}
+    else:
+        pages = host.settings["pages_to_scan"] + (300 if free < thres else -50)
+        pages = 1250 if pages > 1250 else pages
+        pages = 64 if pages < 64 else pages
+        sleep = 10 * 16 * GIB // host.memory
+        stores = {"run": 1, "pages_to_scan": pages, "sleep_millisecs": 10 if sleep < 10 else sleep}
+    for name in list(stores):
+        if host.settings[name] == stores[name]:
+            del stores[name]
+    return stores
 
 
 def _kubevirt(host: Host) -> dict[str, int]:
@@ -73,4 +83,6 @@ def decide(policy: str, host: Host) -> dict[str, int]:
         return _mom(host)
     if policy == "kubevirt":
         return _kubevirt(host)
-    return _ksmtuned(host, {"ksmtuned": 10, "ksmtuned-proxmox": 100}[policy])
+    if policy == "ksmtuned-proxmox":
+        return _ksmtuned(host, 100, host.used)
+    return _ksmtuned(host, 10, host.committed)
