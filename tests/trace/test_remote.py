@@ -1,15 +1,21 @@
 """Traces by URL: file:// without fsspec, and anything that fsspec opens, here its file system in memory."""
 
+import io
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import ksmbench
 from ksmbench.errors import TraceError, UsageError
+from ksmbench.trace import store
+from ksmbench.trace.columns import Trace
 from ksmbench.trace.remote import is_url, local_path
 from ksmbench.trace.store import open_trace, write_trace
 from tests.commands.running import assert_one_line_mistake, run
@@ -88,3 +94,61 @@ def test_without_fsspec_one_sentence_says_what_to_install(url: str, monkeypatch:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(UsageError, match=r"ksmbench\[cluster\]"):
         open_trace(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("s3://bucket/trace", "s3fs"), ("gs://bucket/trace", "gcsfs"), ("https://host/x", "aiohttp")],
+)
+def test_a_missing_package_is_named_with_its_command(url: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Install it somehow\nwith details")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    done = run("replay", url)
+    assert_one_line_mistake(done)
+    assert done.stderr.endswith(f"such URLs need {package}; pip install {package}\n")
+
+
+class Liar(MemoryFileSystem):
+    """A storage whose files go on for ever, whatever size it says they have."""
+
+    protocol = "liar"
+    served = 0
+
+    def _open(self, path: str, mode: str = "rb", **_: object) -> io.RawIOBase:
+        return Endless()
+
+
+class Endless(io.RawIOBase):
+    """Zeros without an end."""
+
+    def read(self, size: int = -1) -> bytes:
+        assert 0 <= size <= 1 << 20
+        Liar.served += size
+        return bytes(size)
+
+
+def test_a_file_that_never_ends_is_not_fetched_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fsspec.register_implementation("liar", Liar, clobber=True)
+    Liar.served = 0
+    with pytest.raises(TraceError, match=r"liar://bucket/trace: its files have more than the 5 MiB"):
+        open_trace("liar://bucket/trace", max_memory=5 << 20)
+    assert Liar.served == (5 << 20) + 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_copy_is_private_and_goes(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[int] = []
+
+    def watched(folder: Path, **more: Any) -> Trace:
+        seen.append(folder.parent.stat().st_mode & 0o777)
+        return open_here(folder, **more)
+
+    open_here = store.open_trace
+    monkeypatch.setattr(store, "open_trace", watched)
+    open_here(url)
+    assert seen == [0o700]
+    assert list(tmp_path.iterdir()) == []
