@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmbench.comparing import Spec, open_traces, parse_design
+from ksmbench.comparing import FIXED_POLICY, Spec, open_traces, parse_design
 from ksmbench.designs import DEFAULT, complete_settings, find
+from ksmbench.designs.design import RELEASES
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.plan import MAX_MEMORY
 from ksmbench.errors import UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ksmbench.trace.columns import Trace
 
 Progress = Callable[[int, int], None]  # told how many replays are done, and how many there will be at most
+MAX_REPLAYS = 200  # default of --max-replays
 INSTALLED = ("ksm.conf", "ksm.sh", "ksmtuned.conf")
 _SHOWN = ("saved_bytes", "saved_bytes_net", "oracle_share", "scan_cost_cpu_share", "reached_s", "cow_breaks")
 
@@ -36,7 +38,7 @@ class Tuning:
     best: Row
     default: Row
     misses: list[str]  # what `best` lacks, where no setting reaches the goal
-    files: dict[str, str]  # to install, by name; none where the goal is not reached
+    files: dict[str, str]  # to install, by name; none where the goal is not reached, and for designs of 2009
     sweep: Sweep = field(repr=False)  # every replay
     output: Path | None = None
 
@@ -49,16 +51,24 @@ class Tuning:
         """What was found, in words."""
         best, default = self.best, self.default
         goal = f"Goal: {self.goal}."
+        possible = best["oracle_saved_bytes"]
+        if possible <= 0:
+            return [goal, "There is nothing to save: of what may be merged no two pages are equal when the trace ends."]
+        share = _percent(best["saved_bytes_net"] / possible, 1)
         told = f"`{self.label}` saves {_mib(best['saved_bytes_net'])} net for {_percent(best['scan_cost_cpu_share'])}"
-        told += f" of one CPU, {_percent(best['oracle_share'], 1)} of what the oracle saves"
-        told += f", reached after {best['reached_s']:,.1f} s." if best["reached_s"] is not None else "."
+        told += f" of one CPU, {share} of what the oracle saves"
+        told += f", {self._there(best)}." if best["reached_s"] is not None else "."
         if not self.reached:
             told = f"No setting reaches it. The nearest, {told} It {' and '.join(self.misses)}."
         other = (
             f"The kernel's default saves {_mib(default['saved_bytes_net'])} net for "
-            f"{_percent(default['scan_cost_cpu_share'])} of one CPU; the oracle, {_mib(best['oracle_saved_bytes'])}."
+            f"{_percent(default['scan_cost_cpu_share'])} of one CPU; the oracle, {_mib(possible)}."
         )
         return [goal, told, other]
+
+    def _there(self, row: Row) -> str:
+        after = f"after {row['reached_s']:,.1f} s"
+        return f"reached {after}" if self.goal.asks_for_saving else f"nine tenths of its saving {after}"
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON takes it."""
@@ -203,7 +213,7 @@ def tune(
     mergeable: str = "as-is",
     host_memory: int | None = None,
     max_memory: int | None = None,
-    max_replays: int = 200,
+    max_replays: int = MAX_REPLAYS,
     force: bool = False,
     jobs: int | None = None,
     dask: str | None = None,
@@ -227,6 +237,8 @@ def tune(
     spec = parse_design(design)
     if "pages_to_scan" not in {setting.name for setting in find(spec.design).settings}:
         raise UsageError(f'design "{spec.design}" has no settings to search')
+    if spec.policy != FIXED_POLICY:
+        raise UsageError(f"--design {design}: leave policy out; a search is for settings that nobody turns")
     if max_replays < 10:
         raise UsageError(f"max_replays={max_replays}: must be 10 or more")
     folder = None if output is None else check_sweep_output(output, force=force, more=INSTALLED)
@@ -252,6 +264,7 @@ def tune(
         settings = {name: value for name, value in chosen.items() if name in searching.names or name in searching.fixed}
         about = f"KSM for {next(iter(sweep.paths.values()))}: {goal} ({best['design']})"
         memory = _host_memory(next(iter(opened.values())), host_memory)
+        is_installable = searching.design.family == RELEASES  # those of 2009 were patches, with files of their own
         found = Tuning(
             goal=goal,
             reached=not misses,
@@ -259,12 +272,13 @@ def tune(
             best=best,
             default=default,
             misses=misses,
-            files={} if misses else install.files(settings, about, memory),
+            files=install.files(settings, about, memory) if not misses and is_installable else {},
             sweep=sweep,
             output=folder,
         )
         if folder is not None:
             words = [*goal_words(goal), *said_options(sweep.options)]
+            words += ["--max-replays", str(max_replays)] if max_replays != MAX_REPLAYS else []
             command = _command(next(iter(sweep.paths.values())), design, words, folder)
             advice = Advice(
                 found.sentences(), found.label, "chosen" if found.reached else "nearest", command, found.files

@@ -55,11 +55,15 @@ class Goal:
             said.append(f"takes {100 * row['scan_cost_cpu_share']:.2f} % of one CPU")
         if self.asks_for_saving and row["saved_bytes_net"] < self.wanted_bytes(row["oracle_saved_bytes"]):
             said.append(f"saves {row['saved_bytes_net'] / 2**20:,.1f} MiB net")
-        if self.within is not None and (row["reached_s"] is None or row["reached_s"] > self.within):
-            at = "never" if row["reached_s"] is None else f"after {row['reached_s']:,.1f} s"
-            said.append(f"is there {at}")
-        if not self.asks_for_saving and row["saved_bytes_net"] <= 0:
+        elif row["saved_bytes_net"] <= 0:
             said.append("saves nothing net")
+        if self.within is not None and (row["reached_s"] is None or row["reached_s"] > self.within):
+            late = row["reached_s"]
+            said.append(
+                f"is not there when the trace ends, after {row['seconds']:,.1f} s"
+                if late is None
+                else f"is there after {late:,.1f} s"
+            )
         return said
 
     def _distance(self, row: Row) -> float:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from textwrap import dedent
 
-from ksmbench.policies.ksmtuned import SCALED_TO
+from ksmbench.policies.ksmtuned import LEAST_SLEEP_MSEC, SCALED_TO
 
-_FOLDER = "/sys/kernel/mm/ksm"
+FOLDER = "/sys/kernel/mm/ksm"
 _MODES = {0: "none", 1: "scan-time"}
 _NEEDS_NO_SHARING = ("max_page_sharing", "merge_across_nodes")  # refused while pages are shared
 
@@ -30,34 +30,72 @@ def _stores(settings: Settings) -> list[tuple[str, str]]:
 
 def tmpfiles(settings: Settings, about: str) -> str:
     """A file for /etc/tmpfiles.d, by which systemd stores the settings at every boot."""
-    lines = [f"w {_FOLDER}/{name} - - - - {value}" for name, value in _stores(settings)]
-    head = f"# {about}\n# Install: cp ksm.conf /etc/tmpfiles.d/ && systemd-tmpfiles --create /etc/tmpfiles.d/ksm.conf\n"
+    lines = [f"w {FOLDER}/{name} - - - - {value}" for name, value in _stores(settings)]
+    head = dedent(f"""\
+        # {about}
+        # Install: cp ksm.conf /etc/tmpfiles.d/
+        # Stores at every boot, before anything is merged. To store now too, run ksm.sh: it unmerges where it has to.
+        """)
     return head + "\n".join(lines) + "\n"
 
 
+# The settings that are refused while pages are shared. Unmerging takes the memory that merging saved, so it is done
+# only where the setting differs, and not where that memory is not there.
+_STORE_UNMERGED = """\
+store_unmerged() {
+    if [ "$(cat "$1")" = "$2" ]; then return; fi
+    was=$(cat run)
+    shared=$(cat pages_sharing)
+    if [ -e ksm_zero_pages ]; then shared=$((shared + $(cat ksm_zero_pages))); fi
+    needed=$((shared * $(getconf PAGESIZE) / 1024))
+    free=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
+    if [ "$needed" -ge "$free" ]; then
+        echo "ksm.sh: $1 needs all pages unmerged: $needed KiB more memory, of which $free are available" >&2
+        exit 1
+    fi
+    echo 2 > run
+    if ! echo "$2" > "$1"; then
+        echo "$was" > run
+        echo "ksm.sh: the kernel refuses $1=$2; nothing else was changed" >&2
+        exit 1
+    fi
+}
+"""
+
+
 def shell(settings: Settings, about: str) -> str:
-    """A shell script that stores them now."""
-    lines = []
-    for name, value in _stores(settings):
-        if name in _NEEDS_NO_SHARING:
-            lines.append(
-                f'[ "$(cat {name})" = {value} ] || {{ echo 2 > run; echo {value} > {name}; }}  # unmerges first'
-            )
-        else:
-            lines.append(f"echo {value} > {name}")
-    body = "\n".join(lines)
-    return f"#!/bin/sh\n# {about}\n# Run as root; lasts until the next boot.\nset -eu\ncd {_FOLDER}\n{body}\n"
+    """A shell script that stores them now: all that could stop it is looked at before the first store."""
+    stores = _stores(settings)
+    unmerged = [f"store_unmerged {name} {value}" for name, value in stores if name in _NEEDS_NO_SHARING]
+    plain = [f"echo {value} > {name}" for name, value in stores if name not in _NEEDS_NO_SHARING]
+    head = dedent(f"""\
+        #!/bin/sh
+        # {about}
+        # Run as root; lasts until the next boot.
+        set -eu
+        cd {FOLDER}
+        for name in {" ".join(name for name, _ in stores)}; do
+            if [ ! -w "$name" ]; then
+                echo "ksm.sh: {FOLDER}/$name cannot be written; run this as root, where the kernel has it" >&2
+                exit 1
+            fi
+        done
+        """)
+    return head + (_STORE_UNMERGED if unmerged else "") + "\n".join([*unmerged, *plain]) + "\n"
 
 
 def ksmtuned(settings: Settings, about: str, host_memory: int) -> str | None:
     """ksmtuned.conf with which ksmtuned holds this pace on a host of `host_memory` bytes; None where it cannot.
 
-    It knows nothing of the other settings, and the advisor takes pages_to_scan from it.
+    It knows nothing of the other settings, the advisor takes pages_to_scan from it, and it sleeps 10 ms at least. As it
+    scales whole milliseconds to the host's memory, a host of less than 16 GiB may get a somewhat longer sleep.
     """
-    if settings.get("advisor_mode") == 1 or host_memory <= 0:
-        return None
     pages, sleep = int(settings["pages_to_scan"]), int(settings["sleep_millisecs"])
-    scaled = max(1, -(-sleep * host_memory // SCALED_TO))
+    if settings.get("advisor_mode") == 1 or host_memory <= 0 or sleep < LEAST_SLEEP_MSEC:
+        return None
+    scaled = -(-sleep * host_memory // SCALED_TO)
+    held = max(LEAST_SLEEP_MSEC, scaled * SCALED_TO // host_memory)
+    instead = "" if held == sleep else f" instead of {sleep} ms, the next that it has"
     text = f"""\
         # {about}
         # Install as /etc/ksmtuned.conf, then: systemctl restart ksmtuned
@@ -65,7 +103,7 @@ def ksmtuned(settings: Settings, about: str, host_memory: int) -> str | None:
         # other settings of the kernel are in ksm.conf.
         KSM_NPAGES_MIN={pages}
         KSM_NPAGES_MAX={pages}
-        # a sleep of {sleep} ms on this host of {host_memory / 2**30:.1f} GiB
+        # a sleep of {held} ms on this host of {host_memory / 2**30:.1f} GiB{instead}
         KSM_SLEEP_MSEC={scaled}
         KSM_THRES_COEF=100
         """
@@ -73,7 +111,8 @@ def ksmtuned(settings: Settings, about: str, host_memory: int) -> str | None:
 
 
 def files(settings: Settings, about: str, host_memory: int) -> dict[str, str]:
-    """The texts by file name."""
-    made = {"ksm.conf": tmpfiles(settings, about), "ksm.sh": shell(settings, about)}
-    by_ksmtuned = ksmtuned(settings, about, host_memory)
+    """The texts by file name; `about` becomes a comment of one line."""
+    told = " ".join(about.split())
+    made = {"ksm.conf": tmpfiles(settings, told), "ksm.sh": shell(settings, told)}
+    by_ksmtuned = ksmtuned(settings, told, host_memory)
     return made if by_ksmtuned is None else made | {"ksmtuned.conf": by_ksmtuned}

@@ -1,13 +1,17 @@
 """A search on a small trace: its goal, its evidence, its files; from Python and from the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import ksmbench
 from ksmbench.designs import find
 from ksmbench.errors import UsageError
+from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import write_trace
 from ksmbench.tuning import INSTALLED, Tuning, _rows, search, tune
 from ksmbench.tuning.goal import ABOUT_AS_CHEAP
@@ -113,3 +117,47 @@ def test_a_step_of_the_search_is_made_of_what_the_release_has() -> None:
     assert len(search.coarse(old, {})) == len(search.PAGES) * len(search.SLEEPS)
     with pytest.raises(UsageError, match="no settings to search"):
         tune(synthetic_trace(2, 10, 1), max_cpu=0.1, design="oracle")
+
+
+def test_what_is_said_is_true_of_the_numbers(found: Tuning) -> None:
+    best, default = found.best, found.default
+    _, told, other = found.sentences()
+    mib = f"{best['saved_bytes_net'] / 2**20:,.1f} MiB net"
+    share = f"{100 * best['saved_bytes_net'] / best['oracle_saved_bytes']:.1f} % of what the oracle saves"
+    assert mib in told
+    assert share in told
+    assert f"{100 * best['scan_cost_cpu_share']:.2f} % of one CPU" in told
+    assert (
+        f"{default['saved_bytes_net'] / 2**20:,.1f} MiB net for {100 * default['scan_cost_cpu_share']:.2f} %" in other
+    )
+    assert default["settings"] == ""
+    alone = ksmbench.replay(found.sweep.paths["small"])
+    assert alone.summary["saved_bytes_net"] == default["saved_bytes_net"]
+
+
+@pytest.mark.parametrize("goal", [{"max_cpu": 0.5}, {"min_share": 0.5}, {"min_saving": 1 << 20}])
+def test_a_trace_with_nothing_to_save_is_said(goal: dict[str, Any]) -> None:
+    trace = synthetic_trace(2, 50, 3)
+    is_write = trace.events.kind == Kind.WRITE
+    value = np.where(is_write, np.cumsum(is_write), trace.events.value)  # every page another
+    made = tune(replace(trace, events=trace.events._replace(value=value)), max_replays=10, jobs=2, **goal)
+    assert not made.reached
+    assert made.files == {}
+    assert made.sentences()[1].startswith("There is nothing to save")
+
+
+def test_a_trace_that_ends_too_early_is_said(trace: Path) -> None:
+    made = tune(trace, min_share=0.99, within=3.0, until=0.2, max_replays=10, jobs=2)
+    assert not made.reached
+    assert "is not there when the trace ends, after 0.2 s" in " ".join(made.sentences())
+
+
+def test_a_policy_and_a_search_do_not_go_together(trace: Path) -> None:
+    with pytest.raises(UsageError, match="leave policy out"):
+        tune(trace, max_cpu=0.1, design="ksm-6.18,policy=mom")
+
+
+def test_only_releases_of_linux_are_installed(trace: Path) -> None:
+    made = tune(trace, max_cpu=1.0, design="madvise-rfc-2009", max_replays=10, jobs=2)
+    assert made.reached
+    assert made.files == {}
