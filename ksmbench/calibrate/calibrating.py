@@ -16,7 +16,7 @@ from ksmbench.calibrate.loads import calibration_loads
 from ksmbench.calibrate.measuring import Counted, DisagreementError, Floats, Load, count_load, play_counted
 from ksmbench.engine.cost import CostProfile
 from ksmbench.errors import KsmbenchError
-from ksmbench.validate.sysfs import KsmSession
+from ksmbench.validate.sysfs import KsmSession, why_not
 
 ROUNDS = 5
 Progress = Callable[[float], None]
@@ -145,6 +145,9 @@ def calibrate(
 
     `quick` takes small loads, which see nothing of what lies beyond the caches. `between` is called after every round.
     """
+    problem = why_not()
+    if problem is not None:
+        raise KsmbenchError(problem)
     levels = host.warm_levels(host.cache_sizes())
     if not levels:
         raise KsmbenchError("sysfs does not tell the sizes of this processor's caches, without which nothing is fitted")

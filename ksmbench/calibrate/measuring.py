@@ -102,4 +102,9 @@ def play_counted(counted: Counted, session: KsmSession | None = None, pages: int
                 f"{load.name}: this kernel's {name} differs from the engine's, so its work is not known: "
                 "it is not Linux 6.18, or another process asked for merging meanwhile"
             )
-    return np.array(played.ksmd_cpu_ns, float)
+    spent = np.array(played.ksmd_cpu_ns, float)
+    if spent.min() < 0 or not spent.any():
+        raise KsmbenchError(
+            "this kernel does not tell ksmd's CPU time in /proc/PID/schedstat; calibrate on one with CONFIG_SCHED_INFO"
+        )
+    return spent

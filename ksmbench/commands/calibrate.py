@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +12,20 @@ from ksmbench.commands.progress import progress_bar
 if TYPE_CHECKING:
     from ksmbench.calibrate.calibrating import Calibration
 
+_MUCH_STEAL_PERCENT = 2.0  # of all processors' time
+_WIDE_PERCENT = 30.0  # between a load's least and most round, in the median of the loads
+
 
 def told(calibration: "Calibration") -> str:
     """The prices with their spread, and how well every load is explained."""
     profile = calibration.profile
     levels = ", ".join(f"{level:g}" for level in profile.warm_levels)
     lines = [f"{profile.name}: {profile.source}", f"levels of a tree that stay in the caches: {levels}", ""]
-    lines.append(f"{'price':<26}{'ns':>10}{'spread':>10}")
+    lines.append(f"{'price':<40}{'ns':>8}{'spread':>9}")
     for (name, i), price, spread in zip(calibration.fit.terms, calibration.fit.prices, calibration.spread, strict=True):
         beyond = f", level > {profile.warm_levels[i - 1]:g}" if i else ""
-        lines.append(f"{name + beyond:<40}{price:>8.1f}{spread:>9.1f}"[:64])
+        known = f"{spread:.1f}" if profile.measured["rounds"] > 1 else "–"  # one round tells nothing of it
+        lines.append(f"{name + beyond:<40}{price:>8.1f}{known:>9}")
     lines += ["", f"{'load':<26}{'ms':>9}{'rounds':>16}{'fitted':>9}{'left out':>10}"]
     for row in calibration.loads:
         low, high = row["rounds_percent"]
@@ -38,7 +42,15 @@ def told(calibration: "Calibration") -> str:
         f"median {error['median']:.1f} %, worst {error['worst']:.1f} %. Meanwhile the hypervisor took "
         f"{about['steal_percent']:.1f} % of the processors' time and they idled {about['idle_percent']:.0f} %.",
     ]
+    if _is_disturbed(profile.measured):
+        lines.append("Others disturbed this machine: the prices may be off by as much; measure again when it is quiet.")
     return "\n".join(lines)
+
+
+def _is_disturbed(about: dict[str, Any]) -> bool:
+    # By the hypervisor, or by what made most loads' rounds differ more than the error that a profile should have.
+    widths = sorted(high - low for low, high in (row["rounds_percent"] for row in about["loads"]))
+    return bool(about["steal_percent"] >= _MUCH_STEAL_PERCENT or widths[len(widths) // 2] >= _WIDE_PERCENT)
 
 
 @click.command()
