@@ -4,6 +4,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from ksmbench.errors import UsageError
+from ksmbench.policies import POLICIES
 
 if TYPE_CHECKING:
     import click
@@ -65,12 +66,15 @@ SETTING_NAMES = (  # of the newest release; the same test
     "advisor_max_pages_to_scan",
     "advisor_target_scan_time",
 )
-POLICY_NAMES = ("fixed", "advisor", "ksmtuned", "ksmtuned-proxmox", "mom", "kubevirt")  # the same test
+POLICY_NAMES = tuple(POLICIES)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def complete_designs(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
-    """The designs that begin so, for shell completion."""
+    """The designs that begin so, and after a comma the settings, for shell completion."""
+    before, comma, last = incomplete.rpartition(",")
+    if comma:
+        return [f"{before},{setting}" for setting in _settings_and_policies(last)]
     return [name for name in DESIGN_NAMES if name.startswith(incomplete)]
 
 
@@ -82,6 +86,21 @@ def complete_policies(context: "click.Context", parameter: "click.Parameter", in
 def complete_settings(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
     """The settings that begin so, each with its "=", for shell completion."""
     return [f"{name}=" for name in SETTING_NAMES if name.startswith(incomplete)]
+
+
+def complete_vary(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
+    """The same where who turns the settings may be varied too."""
+    before, comma, last = incomplete.rpartition(",")
+    if comma and before.startswith("policy="):
+        return [f"{before},{name}" for name in POLICY_NAMES if name.startswith(last)]
+    return _settings_and_policies(incomplete)
+
+
+def _settings_and_policies(incomplete: str) -> list[str]:
+    # Settings with their "=", or after "policy=" the policies.
+    if incomplete.startswith("policy="):
+        return [f"policy={name}" for name in POLICY_NAMES if f"policy={name}".startswith(incomplete)]
+    return [f"{name}=" for name in (*SETTING_NAMES, "policy") if name.startswith(incomplete)]
 
 
 def parse_settings(given: tuple[str, ...], worded: Container[str] = ()) -> dict[str, int | str]:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ksmbench.commands import shared
-from ksmbench.commands.options import complete_designs, complete_policies, parse_sample, parse_settings, parse_size
+from ksmbench.commands.options import (
+    complete_designs,
+    complete_policies,
+    complete_settings,
+    parse_sample,
+    parse_settings,
+    parse_size,
+)
 from ksmbench.commands.progress import progress_bar
 from ksmbench.commands.tables import replay_table
 
@@ -30,7 +37,12 @@ def _metadata(result: "Result") -> dict[str, Any]:
     "--design", default="ksm-6.18", show_default=True, shell_complete=complete_designs, help="See `ksmbench designs`."
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting, as the kernel's file is called."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=complete_settings,
+    help="A setting, as the kernel's file is called.",
 )
 @shared.sample
 @shared.cost

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ksmbench.commands.options import complete_policies
+from ksmbench.commands.options import POLICY_NAMES, complete_policies
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ host_memory = click.option(
 max_memory = click.option("--max-memory", default="8G", show_default=True, help="Refuse a replay that needs more.")
 
 # Who turns the settings, one or several.
-POLICIES = "Who turns the settings during a replay: fixed, advisor, ksmtuned, ksmtuned-proxmox, mom or kubevirt"
+POLICIES = f"Who turns the settings during a replay: {', '.join(POLICY_NAMES[:-1])} or {POLICY_NAMES[-1]}"
 
 
 def policies(several: str) -> Callable[[Command], Command]:

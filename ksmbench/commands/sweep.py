@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ksmbench.commands import shared
-from ksmbench.commands.options import complete_designs, complete_settings, parse_sample, parse_size
+from ksmbench.commands.options import complete_designs, complete_vary, parse_sample, parse_size
 from ksmbench.commands.progress import replay_counter
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _print_front(sweep: "Sweep") -> None:
     multiple=True,
     required=True,
     metavar="NAME=V1,V2,...",
-    shell_complete=complete_settings,
+    shell_complete=complete_vary,
     help='A setting and its values; give it once for each setting. Sets of words are separated by "|", as in '
     "'callbacks=none|fork,exit'.",
 )
@@ -67,7 +67,7 @@ def _print_front(sweep: "Sweep") -> None:
 @shared.until
 @shared.mergeable
 @shared.ignore_tune
-@shared.policies(", or vary them with --vary policy=...")
+@shared.policies(", or vary them with --vary policy=A,B")
 @shared.host_memory
 @shared.max_memory
 @click.option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ksmbench.commands import shared
-from ksmbench.commands.options import complete_designs, parse_settings
+from ksmbench.commands.options import complete_designs, complete_settings, parse_settings
 from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
 
@@ -73,7 +73,14 @@ def _running() -> str:
     help="Play in a guest with a kernel of Debian: a package, or a series (6.1, 6.12, 7.x) for its newest.",
 )
 @click.option("--nodes", type=click.IntRange(1, 2), default=1, show_default=True, help="NUMA nodes of that guest.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting to play TRACE with.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=complete_settings,
+    help="A setting to play TRACE with.",
+)
 @click.option("--batches", type=click.IntRange(1), help="Squeeze TRACE into the time of so many batches of ksmd.")
 @click.option(
     "--frames/--no-frames",

@@ -2,11 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ksmbench.designs.design import Design
 from ksmbench.errors import UsageError
 from ksmbench.policies import advisor, fixed, ksmtuned, kubevirt, mom, proxmox
 from ksmbench.policies.policy import Decide, Policy, Seen, Stores
+
+if TYPE_CHECKING:  # the command line knows the policies before anything is compiled
+    from ksmbench.designs.design import Design
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy
@@ -33,7 +36,7 @@ def find_policy(policy: str | Policy) -> Policy:
     raise UsageError(f'there is no policy "{policy}"{hint} (policies: {", ".join(POLICIES)})')
 
 
-def begun(policy: Policy, design: Design, given: Mapping[str, object]) -> dict[str, int]:
+def begun(policy: Policy, design: "Design", given: Mapping[str, object]) -> dict[str, int]:
     """The settings that `policy` begins with; raises `UsageError` where `design` or what is `given` does not fit it."""
     has = {setting.name for setting in design.settings}
     for name in (*policy.begins, *policy.turns):

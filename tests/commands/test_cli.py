@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from ksmbench.cli import cli
-from ksmbench.commands.options import DESIGN_NAMES, POLICY_NAMES
+from ksmbench.commands.options import DESIGN_NAMES
 from ksmbench.designs import DESIGNS
 from ksmbench.designs.design import BOUNDS, OF_2009, RELEASES
-from ksmbench.policies import POLICIES
 from tests.commands.running import assert_one_line_mistake, run
 
 HEAVY = ("numba", "numpy", "polars", "pyarrow", "altair", "jinja2", "vl_convert")
@@ -66,7 +66,6 @@ def test_designs_are_listed_with_their_settings_and_sources() -> None:
 
 def test_completion_knows_every_design() -> None:
     assert set(DESIGN_NAMES) == set(DESIGNS)
-    assert list(POLICY_NAMES) == list(POLICIES)
     words = {
         "_KSMBENCH_COMPLETE": "bash_complete",
         "COMP_WORDS": "ksmbench replay t --design ksm-6.18",
@@ -80,6 +79,24 @@ def test_completion_knows_every_design() -> None:
         env=words,
     )
     assert done.stdout.split() == ["plain,ksm-6.18", "plain,ksm-6.18.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "expected"),
+    [
+        (["replay", "t", "--policy"], "ksm", ["ksmtuned", "ksmtuned-proxmox"]),
+        (["replay", "t", "--set"], "pages", ["pages_to_scan="]),
+        (["validate", "t", "--set"], "smart", ["smart_scan="]),
+        (["compare", "t", "--design"], "ksm-6.18,sleep", ["ksm-6.18,sleep_millisecs="]),
+        (["tune", "t", "--design"], "ksm-6.18,run=1,max", ["ksm-6.18,run=1,max_page_sharing="]),
+        (["compare", "t", "--design"], "ksm-6.18,policy=mo", ["ksm-6.18,policy=mom"]),
+        (["sweep", "t", "--vary"], "po", ["policy="]),
+        (["sweep", "t", "--vary"], "policy=fixed,ku", ["policy=fixed,kubevirt"]),
+    ],
+)
+def test_completion_of_settings_and_policies(words: list[str], incomplete: str, expected: list[str]) -> None:
+    found = [item.value for item in ShellComplete(cli, {}, "ksmbench", "_KSMBENCH").get_completions(words, incomplete)]
+    assert found == expected
 
 
 def test_output_is_never_renamed_onto_a_device(tmp_path: Path, trace: Path) -> None:
