@@ -36,7 +36,7 @@ def provenance(trace: Trace, profile: CostProfile | None) -> dict[str, Any]:
     """Trace, cost profile (None: scanning takes no time), versions and host, ready for JSON."""
     return {
         "trace": trace_identity(trace),
-        "cost": profile.as_dict() if profile else None,
+        "cost": profile.identity() if profile else None,
         "ksmbench": __version__,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},

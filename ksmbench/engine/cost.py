@@ -5,6 +5,7 @@ more the deeper it is: the nodes near the root stay in the processor's caches, t
 default was measured by `ksmbench calibrate` on a development machine.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -69,8 +70,17 @@ class CostProfile:
         return np.asarray(np.rint(ns * UNITS), np.int64)
 
     def as_dict(self) -> dict[str, Any]:
-        """For provenance and profile files."""
+        """For profile files."""
         return {"format": FORMAT} | asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """For provenance: `name`, `source`, a `digest` of all prices, and how far it was off where that is known."""
+        prices = {name: value for name, value in self.as_dict().items() if name not in ("name", "source", "measured")}
+        digest = hashlib.blake2b(json.dumps(prices, sort_keys=True).encode(), digest_size=8).hexdigest()
+        error = self.measured.get("left_out_error_percent")
+        return {"name": self.name, "source": self.source, "digest": digest} | (
+            {} if error is None else {"left_out_error_percent": error}
+        )
 
 
 _PRICES = tuple(item.name for item in fields(CostProfile) if item.name.endswith("_ns"))

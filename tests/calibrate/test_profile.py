@@ -1,6 +1,7 @@
 """Profile files: written, read again, and refused with a sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def written(path: Path, data: object) -> Path:
 def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_profile(written(tmp_path / "p.json", DEFAULT.as_dict())) == DEFAULT
     assert find_profile(str(tmp_path / "p.json")) == DEFAULT
+
+
+def test_provenance_tells_prices_apart_and_leaves_out_how_each_was_measured() -> None:
+    told = DEFAULT.identity()
+    assert set(told) == {"name", "source", "digest", "left_out_error_percent"}
+    assert replace(DEFAULT, name="other", measured={}).identity()["digest"] == told["digest"]
+    assert replace(DEFAULT, merge_ns=DEFAULT.merge_ns + 1).identity()["digest"] != told["digest"]
+    assert "left_out_error_percent" not in replace(DEFAULT, measured={}).identity()
 
 
 def test_the_first_format_is_still_read(tmp_path: Path) -> None:
