@@ -1,4 +1,4 @@
-"""What a comparison shows beside its curves: who shares with whom, what work costs, what would be lost, differences."""
+"""What the last states of replays tell: who shares with whom, what work costs, what would be lost."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,18 +9,15 @@ import polars as pl
 from ksmbench.comparing import BOUNDS, Comparison
 from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.metrics.sharing import Sharing
-from ksmbench.metrics.summary import METRICS
-from ksmbench.report.charts import lines
+from ksmbench.report.charts import Chart, Plot, lines
 from ksmbench.report.curves import LABEL, MIB
+from ksmbench.report.strokes import PALETTE
 from ksmbench.report.table import show
 
 Row = dict[str, Any]
-Chart = alt.LayerChart | alt.FacetChart | alt.Chart
 STEPS = ("looking at pages", "skipping pages", "checksums", "comparing pages", "merging", "waking up, and the rest")
-# The palette of Okabe and Ito, which most eyes tell apart.
-STEP_COLOURS = ("#0072b2", "#999999", "#e69f00", "#cc79a7", "#009e73", "#56b4e9")
+STEP_COLOURS = PALETTE
 _ROWS = 12  # of the tables of single spaces
-_DIFFERENCES = ("saved_bytes", "scan_cost_cpu_share", "time_to_90_percent_s", "cow_breaks", "pages_scanned", "merges")
 
 
 def work_of(last: Row, profile: CostProfile) -> list[tuple[str, float]]:
@@ -52,11 +49,14 @@ def _work_chart(rows: list[Row]) -> Chart | None:
     data = pl.DataFrame(rows)
     if data.is_empty() or not data["seconds"].sum():
         return None
+    most_commas = max(label.count(",") for label in data["label"])
+    # A setting below the other: long names would leave no room for the bars.
+    split = alt.Axis(labelExpr="split(datum.label, ',')", labelLimit=180, labelLineHeight=13)
     made: Chart = (
         alt.Chart(data)
-        .mark_bar()
+        .mark_bar(height={"band": 0.72})
         .encode(
-            y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=180)),
+            y=alt.Y("label:N", title=None, sort=None, axis=split),
             x=alt.X("sum(seconds):Q", title="CPU seconds"),
             color=alt.Color(
                 "step:N",
@@ -66,7 +66,7 @@ def _work_chart(rows: list[Row]) -> Chart | None:
             order=alt.Order("number:Q"),
             tooltip=["label:N", "step:N", alt.Tooltip("seconds:Q", format=",.3f")],
         )
-        .properties(width="container", height=max(60, 34 * data["label"].n_unique()))
+        .properties(width="container", height=data["label"].n_unique() * max(34, 21 + 13 * most_commas))
     )
     return made
 
@@ -97,8 +97,8 @@ def work_rows(comparison: Comparison, trace: str) -> list[Row]:
     ]
 
 
-def charts_of(comparison: Comparison, trace: str, labels: list[str]) -> list[tuple[str, str, Chart | None]]:
-    """Title, note and plot of what the last states tell."""
+def charts_of(comparison: Comparison, trace: str, labels: list[str]) -> list[Plot]:
+    """Plots of what the last states tell."""
     found = _sharing(comparison, trace)
     mib = comparison.page_size[trace] / MIB
     cliffs = [
@@ -111,33 +111,45 @@ def charts_of(comparison: Comparison, trace: str, labels: list[str]) -> list[tup
         for label, one in found.items()
         for seconds, share in one.lifetimes
     ]
-    no_rows = {"label": pl.String, "seconds": pl.Float64, "share": pl.Float64}
+    text, number = pl.String, pl.Float64
     return [
-        (
+        Plot(
             "What ksmd's work consists of",
             "CPU time of the whole replay by the step that took it, at the prices of the cost profile.",
+            "In CPU seconds, from the last sample: counter * price, summed for each step. Looking at pages: "
+            "`pages_scanned`, `rmap_items_made`, `rmap_items_freed`. Skipping: `pages_skipped`. Checksums: "
+            "`checksums`. Comparing: `comparing_ns`. Merging: `merges`, `stable_nodes_made`, `stale_nodes_pruned`. "
+            "The rest is `cpu_ns` less all of these. The profile is named at the end; docs/cost.md says what is "
+            "priced.",
             _work_chart(work_rows(comparison, trace)),
+            {"label": "design", "step": "step", "seconds": "CPU seconds"},
+            ("cpu_s",),
         ),
-        (
+        Plot(
             "How long sharing lasts",
             "Of the page-table entries that map a merged frame at a look, the part that maps it still so much later.",
+            "entries that map the same merged frame at both looks / entries that map a merged frame at the earlier "
+            "one, in %, over all pairs of looks that far apart. Looks are at samples, at most 24 of them, at up to "
+            "200,000 entries spread over all.",
             lines(
-                pl.DataFrame(lasting, schema=None if lasting else no_rows),
+                pl.DataFrame(lasting, schema={"label": text, "seconds": number, "share": number}),
                 "share",
                 "still shared (%)",
                 labels,
                 unit="% still shared",
                 x_title="seconds later",
             ),
+            {"label": "design", "seconds": "seconds later", "share": "still shared (%)"},
         ),
-        (
+        Plot(
             "The cliff",
             "Memory needed at the end if the busiest writers wrote to everything that they share.",
+            "frames that would be used more, * page / 2^20, in MiB: every entry of the k busiest writers that maps a "
+            "merged frame or the zero page in place of one gets a frame of its own, and a merged frame is free once "
+            "all that map it have been rewritten. Busiest: the spaces that wrote most pages after the trace's first "
+            "moment.",
             lines(
-                pl.DataFrame(
-                    cliffs,
-                    schema=None if cliffs else {"label": pl.String, "writers": pl.Float64, "more_mib": pl.Float64},
-                ),
+                pl.DataFrame(cliffs, schema={"label": text, "writers": number, "more_mib": number}),
                 "more_mib",
                 "more memory (MiB)",
                 labels,
@@ -145,7 +157,9 @@ def charts_of(comparison: Comparison, trace: str, labels: list[str]) -> list[tup
                 x="writers",
                 x_title="how many of them",
                 x_unit="writers",
+                x_counts=True,
             ),
+            {"label": "design", "writers": "writers", "more_mib": "more memory (MiB)"},
         ),
     ]
 
@@ -203,7 +217,7 @@ def _lost_table(found: dict[str, Sharing], mib: float) -> Row:
         "meaning": "max_page_sharing: merged frames at the end beyond one for each content. Domains and opting out: "
         "what merging all mergeable memory at once would save less at the end; a frame that a fork left shared is a "
         "page of the space that comes first.",
-        "heads": ["by", "lost (MiB)", ""],
+        "heads": ["by", "lost (MiB)", "that is"],
         "rows": rows,
     }
 
@@ -221,47 +235,3 @@ def tables_of(comparison: Comparison, trace: str, label: str | None) -> list[Row
     for table in made:
         table["note"] += f" Of `{chosen}`."
     return [*made, _lost_table(found, mib)]
-
-
-def _difference(one: Row, other: Row) -> str:
-    names = [
-        metric.name
-        for metric in METRICS
-        if metric.name != "seconds" and (one.get(metric.name) is not None or other.get(metric.name) is not None)
-    ]
-    differ = [name for name in names if one.get(name) != other.get(name)]
-    text = f"`{other['label']}` against `{one['label']}`: "
-    if not differ:
-        return text + "no difference in any number."
-    told = []
-    units = {metric.name: metric.unit for metric in METRICS}
-    for name in _DIFFERENCES:
-        if name not in differ or one[name] is None or other[name] is None:
-            continue
-        scale, digits, unit = {
-            "bytes": (1 / MIB, 1, " MiB"),
-            "share": (100, 2, " % of a CPU"),
-            "s": (1, 1, " s"),
-        }.get(units[name], (1, 0, ""))
-        change = (other[name] - one[name]) * scale
-        told.append(f"{name} {change:+,.{digits}f}{unit}")
-    same = len(names) - len(differ)
-    return text + (", ".join(told) or f"{len(differ)} numbers differ") + f"; {same} numbers are equal."
-
-
-def differences(rows: list[Row]) -> list[str]:
-    """Each design against the first, in words."""
-    designs = [row for row in rows if row["design"] not in BOUNDS]
-    return [_difference(designs[0], other) for other in designs[1:]]
-
-
-def headline(rows: list[Row], chosen: Row | None) -> str | None:
-    """The one sentence to read: net saving, CPU, time, settings."""
-    if chosen is None:
-        return None
-    text = f"{show(chosen['saved_bytes_net'], 1 / MIB, 1)} MiB would be saved, net of KSM's own memory"
-    if chosen.get("scan_cost_cpu_share") is not None:
-        text += f", for {show(chosen['scan_cost_cpu_share'], 100, 2)} % of one CPU"
-    if chosen.get("time_to_90_percent_s") is not None:
-        text += f", nine tenths of it after {show(chosen['time_to_90_percent_s'])} s"
-    return f"{text}, with `{chosen['label']}`."

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 from ksmbench.comparing import BOUNDS
+from ksmbench.report.choosing import RULE, chosen_row, cpu_of, highest, net_worth, savers
 from ksmbench.report.table import show
 
 Row = dict[str, Any]
-ABOUT_EQUAL = 0.995  # of the highest saving: among these the one with the least CPU time is named first
 
 
 def _mib(value: float | None) -> str:
@@ -25,41 +25,55 @@ def _ceiling(floor_bytes: int, oracle_bytes: float) -> str:
     return f"At the end of this trace at most {_mib(oracle_bytes)} can be saved{share} without merging."
 
 
-def _most(row: Row, *, alone: bool) -> str:
-    verb = "saves most," if alone else "takes the least CPU time of those that save most:"
-    text = f"`{row['label']}` {verb} {_mib(row['saved_bytes'])}"
-    if row.get("oracle_share") is not None:
-        text += f" ({_percent(row['oracle_share'])} of what the oracle saves)"
-    if row.get("scan_cost_cpu_share") is not None:
-        text += f", for {_percent(row['scan_cost_cpu_share'], 2)} of one CPU"
-    if row.get("time_to_90_percent_s") is not None:
-        text += f"; nine tenths of it are reached after {show(row['time_to_90_percent_s'])} s"
-    return text + "."
+def _found(row: Row) -> str:
+    # What it saves, and of what the oracle saves.
+    share = (
+        f" ({_percent(row['oracle_share'])} of what the oracle saves)" if row.get("oracle_share") is not None else ""
+    )
+    return f"{_mib(row['saved_bytes'])}{share}"
 
 
-def _cpu(row: Row) -> float:
-    return math.inf if row.get("scan_cost_cpu_share") is None else float(row["scan_cost_cpu_share"])
+def _price(row: Row) -> str:
+    share = row.get("scan_cost_cpu_share")
+    return "" if share is None else f" for {_percent(share, 2)} of one CPU"
 
 
-def _as_good(row: Row) -> str:
-    text = f"`{row['label']}` saves about as much"
-    if row.get("scan_cost_cpu_share") is not None:
-        text += f" for {_percent(row['scan_cost_cpu_share'], 2)} of one CPU"
-    if row.get("time_to_90_percent_s") is not None:
-        text += f", nine tenths of it after {show(row['time_to_90_percent_s'])} s"
-    return text + "."
+def _why(chosen: Row, most: Row, n_savers: int) -> str:
+    # What is named first, and by which rule.
+    if n_savers == 1:
+        return f"`{chosen['label']}` saves {_found(chosen)}{_price(chosen)}."
+    verb = "saves most," if chosen is most else "saves"
+    text = f"`{chosen['label']}` {verb} {_found(chosen)}{_price(chosen)}."
+    if chosen.get("oracle_share") is None or not math.isfinite(cpu_of(chosen)):
+        return text
+    if net_worth(chosen) < 0:
+        return f"{text} By the rule of this page, {RULE}, no design here is worth its CPU time; this one comes nearest."
+    rest = "nothing cheaper saves enough" if chosen is most else "what saves more costs more than that"
+    return f"{text} It is named first by a rule: {RULE}; {rest}."
 
 
-def _cheapest(rows: list[Row], most: Row) -> list[str]:
+def _most(named: Row, most: Row) -> list[str]:
+    # Who saves most, where that is not the one named first.
+    if named is most:
+        return []
+    text = f"`{most['label']}` saves most, {_mib(most['saved_bytes'])}{_price(most)}"
+    more, dearer = most["saved_bytes"] - named["saved_bytes"], cpu_of(most) - cpu_of(named)
+    if not math.isfinite(dearer) or most.get("oracle_share") is None or named.get("oracle_share") is None:
+        return [f"{text}: {_mib(more)} more."]
+    share = _percent(most["oracle_share"] - named["oracle_share"], 2)
+    price = f"{_percent(abs(dearer), 2)} of one CPU {'more' if dearer >= 0 else 'less'}"
+    return [f"{text}: {_mib(more)} more ({share} of what the oracle saves) for {price}."]
+
+
+def _cheapest(rows: list[Row], named: list[Row | None]) -> list[str]:
     priced = [row for row in rows if row.get("cpu_s_per_gib_saved") is not None]
     if len(priced) < 2:
         return []
     cheap = min(priced, key=lambda row: float(row["cpu_s_per_gib_saved"]))
     price = f"{show(cheap['cpu_s_per_gib_saved'], 1, 2)} CPU seconds per GiB"
-    if cheap is most:
-        return [f"`{cheap['label']}` is also the cheapest, {price}."]
-    share = f"{_percent(cheap['oracle_share'])} of the oracle's" if cheap.get("oracle_share") is not None else "part"
-    return [f"`{cheap['label']}` saves at the lowest price, {price}, but only {_mib(cheap['saved_bytes'])} ({share})."]
+    if cheap in named:
+        return [f"`{cheap['label']}` also saves at the lowest price, {price}."]
+    return [f"`{cheap['label']}` saves at the lowest price, {price}: {_found(cheap)}."]
 
 
 def _breaks(rows: list[Row]) -> list[str]:
@@ -75,32 +89,30 @@ def _breaks(rows: list[Row]) -> list[str]:
     ]
 
 
-def chosen_row(rows: list[Row]) -> Row | None:
-    """The row that is named first: of those that save most, the one with the least CPU time; None where none saves."""
-    designs = [row for row in rows if row["design"] not in BOUNDS and row.get("saved_bytes") is not None]
-    highest = max((float(row["saved_bytes"]) for row in designs), default=0.0)
-    if highest <= 0:
-        return None
-    return min((row for row in designs if row["saved_bytes"] >= ABOUT_EQUAL * highest), key=_cpu)
-
-
-def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float) -> list[str]:
+def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float, named: Row | None = None) -> list[str]:
     """Sentences about one trace: `rows` of its summary with `label`; at its end `none` uses `floor_bytes` and
-    `oracle` saves `oracle_bytes`.
+    `oracle` saves `oracle_bytes`. `named` is the row that another rule than this page's has chosen and told of.
     """
     said = [_ceiling(floor_bytes, oracle_bytes)]
-    designs = [row for row in rows if row["design"] not in BOUNDS and row.get("saved_bytes") is not None]
-    if not designs:
+    if all(row["design"] in BOUNDS or row.get("saved_bytes") is None for row in rows):
         return [*said, "Only bounds were replayed; name a design, such as `ksm-6.18`."]
-    highest = max(float(row["saved_bytes"]) for row in designs)
-    if highest <= 0:
+    chosen, most, saving = named or chosen_row(rows), highest(rows), savers(rows)
+    if chosen is None or most is None:
         return [*said, "No design saved memory."]
-    best = [row for row in designs if row["saved_bytes"] >= ABOUT_EQUAL * highest]
-    most = min(best, key=_cpu)
-    said.append(_most(most, alone=len(best) == 1))
-    said += [_as_good(row) for row in best if row is not most]
-    savers = [row for row in designs if row["saved_bytes"] > 0]
-    return said + _cheapest(savers, most) + _breaks(savers)
+    said += [] if named else [_why(chosen, most, len(saving))]
+    return said + _most(chosen, most) + _cheapest(saving, [chosen, most]) + _breaks(saving)
+
+
+def headline(chosen: Row | None) -> str | None:
+    """The one sentence to read: net saving, CPU, time, settings."""
+    if chosen is None:
+        return None
+    text = f"{_mib(chosen['saved_bytes_net'])} would be saved, net of KSM's own memory"
+    if chosen.get("scan_cost_cpu_share") is not None:
+        text += f", for {_percent(chosen['scan_cost_cpu_share'], 2)} of one CPU"
+    if chosen.get("time_to_90_percent_s") is not None:
+        text += f", nine tenths of it after {show(chosen['time_to_90_percent_s'])} s"
+    return f"{text}, with `{chosen['label']}`."
 
 
 def against_default(rows: list[Row]) -> list[str]:
@@ -117,7 +129,7 @@ def against_default(rows: list[Row]) -> list[str]:
         more = [row for row in known if row["scan_cost_cpu_share"] <= cpu and row["saved_bytes"] > saved]
         less = [row for row in known if row["saved_bytes"] >= saved and row["scan_cost_cpu_share"] < cpu]
         best = max(more, key=lambda row: float(row["saved_bytes"]), default=None)
-        cheap = min(less, key=_cpu, default=None)
+        cheap = min(less, key=cpu_of, default=None)
         if best is not None:
             price = _percent(best["scan_cost_cpu_share"], 2)
             text += f"; `{best['label']}` saves {_mib(best['saved_bytes'])} for {price}"

@@ -7,11 +7,14 @@ import polars as pl
 
 from ksmbench.comparing import Comparison
 from ksmbench.metrics.summary import shown_metrics
-from ksmbench.report.charts import ORACLE, charts, colours
+from ksmbench.report.charts import charts
+from ksmbench.report.choosing import chosen_row
 from ksmbench.report.curves import LABEL, curves
-from ksmbench.report.detail import charts_of, differences, headline, tables_of
-from ksmbench.report.findings import chosen_row, findings
+from ksmbench.report.detail import charts_of, tables_of
+from ksmbench.report.differences import differences
+from ksmbench.report.findings import findings, headline
 from ksmbench.report.offline import environment, plots
+from ksmbench.report.strokes import ORACLE, strokes
 from ksmbench.report.table import shown_columns, table
 
 _OPTIONS = ("sample", "cost", "until", "mergeable", "host_memory")
@@ -58,9 +61,9 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
         "findings": findings(rows, floor["frames"] * page_size, (floor["frames"] - oracle["frames"]) * page_size),
         "columns": shown_columns(rows),
         "rows": table(rows),
-        "colours": colours(labels),
+        "strokes": strokes(labels),
         "charts": charts(lines.filter(trace=trace), summary, more=charts_of(comparison, trace, labels)),
-        "headline": headline(rows, chosen),
+        "headline": headline(chosen),
         "differences": differences(rows),
         "tables": tables_of(comparison, trace, chosen["label"] if chosen else None),
     }

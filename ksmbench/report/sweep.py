@@ -14,10 +14,13 @@ import polars as pl
 from ksmbench.comparing import FIXED_POLICY, POLICY, Comparison
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.metrics.summary import shown_metrics
-from ksmbench.report.charts import HEIGHT, ORACLE, charts, colour_scale, colours
+from ksmbench.report.charts import HEIGHT, Plot, ceiling, charts, marked
+from ksmbench.report.choosing import chosen_row
 from ksmbench.report.curves import LABEL, curves
-from ksmbench.report.findings import against_default, findings
+from ksmbench.report.detail import charts_of, tables_of
+from ksmbench.report.findings import against_default, findings, headline
 from ksmbench.report.page import end_of, flat, render_page, said_options
+from ksmbench.report.strokes import CEILING, ORACLE, colour_scale, shape_scale, strokes
 from ksmbench.report.table import shown_columns, table
 from ksmbench.sweeping import Sweep
 from ksmbench.sweeping.journal import UNFINISHED
@@ -27,8 +30,8 @@ FILES = ("report.html", "report.md", "samples.parquet", "summary.parquet")
 _DECADE = 10
 MAX_LINES = 8  # of a front, drawn over time
 _ORDER = (
-    "Sorted by CPU time per GiB saved. front: nothing else here saves as much for less CPU time, or more for as much. "
-    "default: the kernel's own settings."
+    "Sorted by CPU time per GiB saved. named first: by the rule above. front: nothing else here saves as much for less "
+    "CPU time, or more for as much. default: the kernel's own settings."
 )
 
 Row = dict[str, Any]
@@ -102,6 +105,23 @@ def _is_default(row: Row, default: Row, sweep: Sweep) -> bool:
     return all(str(known[name]) == value for name, value in named.items()) and default["design"] == row["design"]
 
 
+def _front_plot(rows: list[Row], shown: list[str], oracle_mib: float) -> Plot:
+    return Plot(
+        "What is bought for which CPU time",
+        "Up is better, left is cheaper: the saving at the end against the time that ksmd takes, a point for each "
+        "combination. The steps are the front: nothing else here saves as much for less CPU time, or more for as "
+        "much. The diamond marks the kernel's default.",
+        "Across: 100 * `scan_cost_cpu_share`, in % of one CPU, on a logarithmic scale where it spans more than a "
+        "factor of ten. Up: `saved_bytes` / 2^20, in MiB; the dashed line is the oracle's. The front: `on_front` in "
+        "summary.parquet.",
+        _front_chart(rows, shown, oracle_mib),
+        {"label": "design", "cpu": "ksmd (% of one CPU)", "saved": "saved (MiB)", "front": "on the front"},
+        ("saved_bytes", "scan_cost_cpu_share"),
+        wide=True,
+        has_ceiling=True,
+    )
+
+
 def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float) -> alt.LayerChart | None:
     data = pl.DataFrame(
         [
@@ -109,9 +129,8 @@ def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float) -> alt.La
                 "label": row["label"],
                 "cpu": round(100 * row["scan_cost_cpu_share"], 4),
                 "saved": round(row["saved_bytes"] / 2**20, 3),
-                "front": bool(row["on_front"]),
+                "front": "yes" if row["on_front"] else "no",
                 "default": bool(row.get("is_default")),
-                "colour": row["label"] if row["label"] in shown else "",
             }
             for row in rows
             if row["scan_cost_cpu_share"] is not None and row["saved_bytes"] is not None
@@ -123,50 +142,47 @@ def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float) -> alt.La
     wide = low > 0 and high > _DECADE * low  # else what is cheap lies in one heap
     scale = alt.Scale(type="log", nice=False, domain=[low / 1.2, high * 1.2]) if wide else alt.Scale(zero=True)
     x = alt.X("cpu:Q", title="ksmd (% of one CPU)", axis=alt.Axis(grid=False, format="~g"), scale=scale)
-    y = alt.Y("saved:Q", title="saved at the end (MiB)", scale=alt.Scale(zero=False))
+    y = alt.Y("saved:Q", title="saved at the end (MiB)", scale=alt.Scale(zero=False, padding=16))
     tooltip = [
         alt.Tooltip("label:N", title="design"),
         alt.Tooltip("cpu:Q", title="% of one CPU", format=",.3~f"),
         alt.Tooltip("saved:Q", title="MiB saved", format=",.1f"),
     ]
-    base = alt.Chart(data).encode(x=x, y=y, tooltip=tooltip)
-    front = base.transform_filter(alt.datum.front)
-    line = front.mark_line(interpolate="step-after", strokeWidth=2, color="#8a8f98").encode(order="cpu:Q")
-    others = base.mark_point(filled=True, size=40, opacity=0.45, color="#8a8f98")
-    named = base.transform_filter(alt.datum.colour != "")
-    points = named.mark_point(filled=True, size=130, opacity=1).encode(
-        color=alt.Color("colour:N", scale=colour_scale(shown), legend=None)
-    )
-    default = base.transform_filter(alt.datum.default)
-    ring = default.mark_point(shape="diamond", size=420, strokeWidth=2.5, color="#ef4444")
-    text = default.mark_text(dy=-18, color="#ef4444").encode(text=alt.value("default"))
-    ceiling = (
-        alt.Chart(pl.DataFrame({"saved": [round(oracle_mib, 3)]}))
-        .mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#8a8f98")
-        .encode(y="saved:Q")
-    )
-    layers = (ceiling, others, line, points, ring, text)
-    return alt.LayerChart(layer=list(layers)).properties(width="container", height=HEIGHT)
+    layers = [
+        ceiling("saved", round(oracle_mib, 3), y),
+        alt.Chart(data).mark_point(filled=True, size=40, opacity=0.6, color=CEILING).encode(x=x, y=y, tooltip=tooltip),
+    ]
+    front = data.filter(pl.col("front") == "yes").select("cpu", "saved")
+    if not front.is_empty():
+        line = alt.Chart(front).mark_line(interpolate="step-after", strokeWidth=2, color=CEILING)
+        layers.append(line.encode(x=x, y=y, order="cpu:Q"))
+    named = data.filter(pl.col("label").is_in(shown)).select("label", "cpu", "saved")
+    if not named.is_empty():
+        points = alt.Chart(named).mark_point(filled=True, size=130, opacity=1)
+        colour = alt.Color("label:N", scale=colour_scale(shown), legend=None)
+        shape = alt.Shape("label:N", scale=shape_scale(shown), legend=None)
+        layers.append(points.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip))
+    layers += marked(data.filter("default").select("cpu", "saved"), x, y, "default")
+    return alt.LayerChart(layer=layers).properties(width="container", height=HEIGHT)
 
 
-def _lines_of(sweep: Sweep, labels: list[str]) -> pl.DataFrame:
-    # Over time only what is on the front, and the defaults.
+def _compared(sweep: Sweep, labels: list[str]) -> Comparison:
+    # The combinations of these labels, and the defaults, as a comparison: what its plots and tables are made from.
     samples = pl.concat([sweep.samples, sweep.default_samples], how="diagonal").with_columns(LABEL)
     few = samples.filter(pl.col("label").is_in(labels)).unique(
         ["trace", "label", "time_ns"], keep="first", maintain_order=True
     )
-    return curves(
-        Comparison(
-            samples=few.drop("label"),
-            summary=sweep.summary,
-            bounds=sweep.bounds,
-            page_size=sweep.page_size,
-            paths=sweep.paths,
-            notes=sweep.notes,
-            designs=labels,
-            options=sweep.options,
-            provenance=[],
-        )
+    return Comparison(
+        samples=few.drop("label"),
+        summary=sweep.summary,
+        bounds=sweep.bounds,
+        page_size=sweep.page_size,
+        paths=sweep.paths,
+        notes=sweep.notes,
+        designs=labels,
+        options=sweep.options,
+        provenance=[],
+        sharing=sweep.sharing,
     )
 
 
@@ -178,12 +194,37 @@ def _refusals(sweep: Sweep, trace: str) -> list[str]:
     return [f"{how_many} left out, as they cannot be; the first: {refused['why'][0]}."]
 
 
+def named_row(rows: list[Row], advice: Advice | None) -> Row | None:
+    """Of the rows of a trace the one that its page names first: what `advice` is about, else by the rule of reports."""
+    if advice is None:
+        return chosen_row(rows)
+    return next((row for row in rows if row["label"] == advice.label), None)
+
+
+def looked_at(sweep: Sweep, advice: Advice | None = None) -> list[tuple[str, str, str]]:
+    """The KEYS of the few replays whose last states the page shows: of each trace what is named first, and defaults."""
+    keys = []
+    for trace in sweep.page_size:
+        rows = ranked(sweep, trace)
+        named = named_row(rows, advice)
+        few = [*([named] if named else []), *(row for row in rows if row.get("is_default"))]
+        keys += [(trace, str(row["design"]), str(row["settings"])) for row in few]
+    return list(dict.fromkeys(keys))
+
+
+def _marks(row: Row, named: Row | None, advice: Advice | None) -> str:
+    mark = (advice.mark if advice else "named first") if row is named else ""
+    return ", ".join(
+        filter(None, (mark, "front" if row["on_front"] else "", "default" if row.get("is_default") else ""))
+    )
+
+
 def _section(sweep: Sweep, trace: str, advice: Advice | None) -> dict[str, Any]:
     rows = ranked(sweep, trace)
     on_front = sorted((row for row in rows if row["on_front"]), key=lambda row: float(row["scan_cost_cpu_share"]))
     defaults = [row for row in rows if row.get("is_default")]
-    advised = [row for row in rows if advice is not None and row["label"] == advice.label]
-    told = list({row["label"]: row for row in [*advised, *_thin(on_front), *defaults]}.values())
+    named = named_row(rows, advice)
+    told = list({row["label"]: row for row in [*([named] if named else []), *defaults, *_thin(on_front)]}.values())
     labels = [row["label"] for row in told]
     bounds = sweep.bounds.filter(trace=trace)
     page_size = sweep.page_size[trace]
@@ -191,29 +232,33 @@ def _section(sweep: Sweep, trace: str, advice: Advice | None) -> dict[str, Any]:
     possible = floor - end_of(bounds, ORACLE)["frames"] * page_size
     cells = table(rows)
     for cell, row in zip(cells, rows, strict=True):
-        mark = advice.mark if advice is not None and row["label"] == advice.label else ""
-        marks = (mark, "front" if row["on_front"] else "", "default" if row.get("is_default") else "")
-        cell["mark"] = ", ".join(filter(None, marks))
-    shown = pl.DataFrame(told, infer_schema_length=None)
+        cell["mark"] = _marks(row, named, advice)
     count = f"{len(on_front):,} of {len(rows):,} combinations are on the front of saved memory against CPU time."
+    compared = _compared(sweep, labels)
     return {
         "trace": trace,
         "notes": sweep.notes[trace],
         "seconds": float(bounds["time_ns"].max() or 0) / 1e9,  # type: ignore[arg-type]
+        "headline": headline(named),
         "findings": [
             *(advice.sentences if advice else []),
-            *findings(told, floor, possible),
+            *findings(rows, floor, possible, named if advice else None),
             *against_default(rows),
             count,
             *_refusals(sweep, trace),
         ],
+        "differences": None,
         "order": _ORDER,
         "columns": shown_columns(rows),
         "rows": cells,
-        "colours": colours([*labels, ORACLE]),
+        "strokes": strokes([*labels, ORACLE]),
         "charts": charts(
-            _lines_of(sweep, labels).filter(trace=trace), shown, _front_chart(rows, labels, possible / 2**20)
+            curves(compared).filter(trace=trace),
+            pl.DataFrame(told, infer_schema_length=None),
+            _front_plot(rows, labels, possible / 2**20),
+            charts_of(compared, trace, labels),
         ),
+        "tables": tables_of(compared, trace, named["label"] if named else None),
     }
 
 

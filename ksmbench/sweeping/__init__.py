@@ -51,7 +51,7 @@ def sweep(
 
     Raises as `ksmbench.compare` does, and `KsmbenchError` where a replay lost its worker three times.
     """
-    from ksmbench.report.sweep import check_sweep_output, write_sweep
+    from ksmbench.report.sweep import check_sweep_output, looked_at, write_sweep
 
     wanted = with_policies(designs, [policy] if isinstance(policy, str) else policy)
     listed = {name: list(given) for name, given in (vary or {}).items()}
@@ -79,6 +79,7 @@ def sweep(
     ) as bench:
         found = bench.run(specs, wanted, listed, progress=progress, output=folder)
         if folder is not None:
+            found = bench.look(found, looked_at(found))
             write_sweep(found, folder)
     return found
 

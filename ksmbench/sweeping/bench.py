@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from ksmbench.engine.cost import find_profile
 from ksmbench.engine.jit import is_cold
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.metrics.front import front
+from ksmbench.metrics.sharing import Sharing
 from ksmbench.sweeping.executors import Workers, dask_executor, local_executor
 from ksmbench.sweeping.grid import complete
 from ksmbench.sweeping.journal import Journal
@@ -64,6 +65,9 @@ class Sweep:
     options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
     provenance: dict[str, dict[str, Any]]  # of each trace, of one replay on it
     output: Path | None = None
+    sharing: dict[tuple[str, str, str], Sharing] = field(
+        default_factory=dict, repr=False
+    )  # by KEYS, of few: Bench.look
 
 
 @dataclass(frozen=True)
@@ -180,16 +184,20 @@ def _run(
                 progress(n_done, len(points))
         if lost:
             break
-    if lost:
-        point, why = next(iter(lost.items()))
-        raise KsmbenchError(
-            f"{len(lost):,} of {len(points):,} replays failed {TRIES} times, as {point.task.spec} on "
-            f"{point.task.label}: {why}; the others are kept, and the same command tries these again (with fewer "
-            "--jobs each has more memory)"
-        )
+    _check_none_lost(lost, len(points))
     if all(point.identity in refused for point in work.grid):
         raise refused[work.grid[0].identity]
     return refused
+
+
+def _check_none_lost(lost: dict[Point, str], n_points: int) -> None:
+    if not lost:
+        return
+    point, why = next(iter(lost.items()))
+    raise KsmbenchError(
+        f"{len(lost):,} of {n_points:,} replays failed {TRIES} times, as {point.task.spec} on {point.task.label}: "
+        f"{why}; the others are kept, and the same command tries these again (with fewer --jobs each has more memory)"
+    )
 
 
 def _rows(points: Sequence[Point], journal: Journal, varied: Iterable[str]) -> "pl.DataFrame":
@@ -256,6 +264,7 @@ class Bench:
         self._options = options
         self._journal = journal
         self._where = where
+        self._work = _Work([], [], [])
 
     def run(
         self,
@@ -268,7 +277,7 @@ class Bench:
     ) -> Sweep:
         """Replay `specs`, all but those that were, and give the tables of them; `vary` names their columns."""
         opened = self._opened
-        work = _plan(opened, self._paths, specs, set(vary), self._options)
+        work = self._work = _plan(opened, self._paths, specs, set(vary), self._options)
         refused = _run(work, self._journal, self._where, progress, local=isinstance(self._where, Workers))
         return Sweep(
             **_collect(work, self._journal, refused, vary),
@@ -280,6 +289,20 @@ class Bench:
             options={name: value for name, value in self._options.items() if name != "max_memory"},
             output=output,
         )
+
+    def look(self, found: Sweep, keys: Collection[tuple[str, str, str]]) -> Sweep:
+        """`found`, the last sweep run here, with `sharing` for these KEYS: each is replayed once more."""
+        points = {point.task.key: point for point in (*self._work.defaults, *self._work.grid)}
+        todo = [replace(points[key], sharing=True) for key in keys]
+        lost: dict[Point, str] = {}
+        sharing = {}
+        for point, outcome in run_points(self._where, todo, lost):
+            if isinstance(outcome, KsmbenchError):
+                raise outcome
+            if outcome.sharing is not None:
+                sharing[point.task.key] = outcome.sharing
+        _check_none_lost(lost, len(todo))
+        return replace(found, sharing={key: sharing[key] for key in keys if key in sharing})
 
 
 @contextmanager

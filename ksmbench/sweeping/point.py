@@ -13,6 +13,7 @@ from ksmbench.comparing import Task
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.jit import numba_config
 from ksmbench.errors import KsmbenchError
+from ksmbench.metrics.sharing import Sharing
 from ksmbench.replaying import replay
 from ksmbench.sweeping.grid import complete
 from ksmbench.trace.columns import Trace
@@ -50,6 +51,7 @@ class Point:
     host_memory: int | None
     max_memory: int
     engine: str
+    sharing: bool = False  # also who shares what at the end; the rest of what it gives is the same
 
     @property
     def identity(self) -> str:
@@ -73,11 +75,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a replay gave: its samples, and everything else as JSON takes it."""
+    """What a replay gave: its samples, everything else as JSON takes it, and where it was asked for who shares what."""
 
     samples: pl.DataFrame
     summary: dict[str, Any]
     provenance: dict[str, Any]
+    sharing: Sharing | None = None
 
 
 @lru_cache(maxsize=_OPENED)
@@ -106,8 +109,9 @@ def replay_point(point: Point) -> Outcome | KsmbenchError:
             policy=spec.policy,
             host_memory=point.host_memory,
             max_memory=point.max_memory,
+            sharing=point.sharing,
             **settings,
         )
     except KsmbenchError as error:
         return type(error)(f"{spec} on {point.task.label}: {error}")
-    return Outcome(result.samples, result.summary, result.options | result.provenance)
+    return Outcome(result.samples, result.summary, result.options | result.provenance, result.sharing)

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,7 +231,7 @@ def tune(
     Raises as `ksmbench.sweep` does. Where no setting reaches the goal the result says so.
     """
     from ksmbench.report.page import said_options
-    from ksmbench.report.sweep import Advice, check_sweep_output, write_sweep
+    from ksmbench.report.sweep import Advice, check_sweep_output, looked_at, write_sweep
 
     goal = Goal(max_cpu, min_saving, min_share, within)
     spec = parse_design(design)
@@ -283,7 +283,8 @@ def tune(
             advice = Advice(
                 found.sentences(), found.label, "chosen" if found.reached else "nearest", command, found.files
             )
-            write_sweep(sweep, folder, advice)
+            found = replace(found, sweep=bench.look(sweep, looked_at(sweep, advice)))
+            write_sweep(found.sweep, folder, advice)
     return found
 
 

@@ -1,8 +1,10 @@
 """The sentences say what the numbers say."""
 
+import random
 from typing import Any
 
-from ksmbench.report.findings import against_default, findings
+from ksmbench.report.choosing import RULE, WORTH, chosen_row
+from ksmbench.report.findings import against_default, findings, headline
 
 MIB = 1 << 20
 
@@ -13,23 +15,75 @@ def row(label: str, saved: int, cpu: float | None, **more: Any) -> dict[str, Any
     return {"label": label, "design": "ksm-6.18", "saved_bytes": saved * MIB} | share | more
 
 
-def test_the_most_saving_and_the_cheapest_are_named() -> None:
-    rows = [row("slow", 40, 0.01, cow_breaks=3), row("fast", 90, 0.2, cow_breaks=1000)]
+def test_the_named_the_most_saving_and_the_cheapest_are_told() -> None:
+    rows = [
+        row("cheap", 20, 0.001, cow_breaks=3),
+        row("slow", 60, 0.01, cow_breaks=7),
+        row("fast", 90, 0.2, cow_breaks=1000),
+        row("mad", 91, 0.9, cow_breaks=1000),
+    ]
     said = findings(rows, 400 * MIB, 100 * MIB)
     assert said == [
         "At the end of this trace at most 100.0 MiB can be saved, "
         "25.0 % of the 400.0 MiB that are used without merging.",
-        "`fast` saves most, 90.0 MiB (90.0 % of what the oracle saves), for 20.00 % of one CPU.",
-        "`slow` saves at the lowest price, 10.00 CPU seconds per GiB, but only 40.0 MiB (40.0 % of the oracle's).",
-        "Copy-on-write breaks range from 3 (`slow`) to 1,000 (`fast`).",
+        "`fast` saves 90.0 MiB (90.0 % of what the oracle saves) for 20.00 % of one CPU. It is named first by a rule: "
+        f"{RULE}; what saves more costs more than that.",
+        "`mad` saves most, 91.0 MiB for 90.00 % of one CPU: 1.0 MiB more (1.00 % of what the oracle saves) for 70.00 % "
+        "of one CPU more.",
+        "`cheap` saves at the lowest price, 1.00 CPU seconds per GiB: 20.0 MiB (20.0 % of what the oracle saves).",
+        "Copy-on-write breaks range from 3 (`cheap`) to 1,000 (`fast`).",
     ]
 
 
-def test_of_equals_the_one_with_less_cpu_time_comes_first() -> None:
-    said = findings([row("a", 1000, 0.2, time_to_90_percent_s=5.0), row("b", 999, 0.1)], 0, 1000 * MIB)
-    assert said[1].startswith("`b` takes the least CPU time of those that save most: 999.0 MiB")
-    assert said[2] == "`a` saves about as much for 20.00 % of one CPU, nine tenths of it after 5.0 s."
-    assert said[3] == "`b` is also the cheapest, 100.00 CPU seconds per GiB."
+def test_of_equals_the_one_with_less_cpu_time_is_named() -> None:
+    rows = [row("a", 80, 0.2), row("b", 80, 0.1)]
+    assert chosen_row(rows) is rows[1]
+    said = findings(rows, 0, 100 * MIB)
+    assert said[1].startswith(
+        "`b` saves most, 80.0 MiB (80.0 % of what the oracle saves) for 10.00 % of one CPU. It is"
+    )
+    assert said[1].endswith("nothing cheaper saves enough.")
+    assert said[2] == "`b` also saves at the lowest price, 100.00 CPU seconds per GiB."
+
+
+def test_no_dearer_design_is_worth_more_than_the_named_and_no_cheaper_one_either() -> None:
+    numbers = random.Random(4)
+    for _ in range(200):
+        rows = [row(str(i), numbers.randint(-5, 100), numbers.random()) for i in range(8)]
+        chosen = chosen_row(rows)
+        assert (chosen is None) == all(each["saved_bytes"] <= 0 for each in rows)
+        for each in rows if chosen else []:
+            if each["saved_bytes"] <= 0:
+                continue
+            more = each["oracle_share"] - chosen["oracle_share"]
+            dearer = each["scan_cost_cpu_share"] - chosen["scan_cost_cpu_share"]
+            assert more <= dearer * WORTH
+
+
+def test_what_is_not_worth_its_cpu_time_is_said() -> None:
+    assert "no design here is worth its CPU time" in findings([row("a", 5, 0.5), row("b", 4, 0.6)], 0, 100 * MIB)[1]
+
+
+def test_without_cpu_times_the_highest_saving_is_named() -> None:
+    rows = [row("a", 5, None), row("b", 7, None)]
+    assert chosen_row(rows) is rows[1]
+    assert findings(rows, 0, 100 * MIB)[1] == "`b` saves most, 7.0 MiB (7.0 % of what the oracle saves)."
+
+
+def test_what_a_goal_has_chosen_is_not_chosen_again() -> None:
+    rows = [row("goal", 50, 0.01), row("most", 90, 0.1)]
+    said = findings(rows, 0, 100 * MIB, rows[0])
+    assert not any("rule" in sentence for sentence in said)
+    assert said[1].startswith("`most` saves most, 90.0 MiB for 10.00 % of one CPU: 40.0 MiB more")
+
+
+def test_the_headline_is_about_the_named() -> None:
+    told = headline(row("a", 5, 0.02, saved_bytes_net=4 * MIB, time_to_90_percent_s=7.0))
+    assert told == (
+        "4.0 MiB would be saved, net of KSM's own memory, for 2.00 % of one CPU, nine tenths of it after 7.0 s, "
+        "with `a`."
+    )
+    assert headline(None) is None
 
 
 def test_nothing_saved_and_nothing_to_save() -> None:

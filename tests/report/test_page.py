@@ -15,6 +15,7 @@ from ksmbench.metrics.summary import METRICS
 from ksmbench.report.curves import MAX_POINTS, curves
 from ksmbench.report.detail import work_rows
 from ksmbench.report.page import command, render
+from ksmbench.report.table import COLUMNS
 from tests.report.conftest import DESIGNS
 from tests.report.synthetic import synthetic_trace
 
@@ -87,7 +88,8 @@ def test_what_designs_of_2009_lose_is_told_beside_those_that_lose_nothing() -> N
 def test_the_page_needs_no_network(report: Path) -> None:
     elements = Elements((report / "report.html").read_text())
     for _, attributes in elements.tags:
-        assert not {"src", "href", "srcset", "action"} & set(attributes)
+        assert not {"src", "srcset", "action"} & set(attributes)
+        assert (attributes.get("href") or "#").startswith("#")
     styles = re.findall(r"<style>(.*?)</style>", (report / "report.html").read_text(), re.S)
     assert not re.search(r"@import|url\(", styles[0])
 
@@ -164,14 +166,30 @@ def test_every_table_and_plot_is_named_for_those_who_hear_it(report: Path) -> No
     assert all(each["tabindex"] == "0" and each["aria-label"] for each in regions)
 
 
+def test_every_figure_and_every_column_leads_to_its_definition(report: Path) -> None:
+    html = (report / "report.html").read_text()
+    elements = Elements(html)
+    names = [attributes["id"] for _, attributes in elements.tags if attributes.get("id")]
+    assert len(names) == len(set(names))
+    for _, attributes in elements.tags:
+        for name in (attributes.get("href") or "").split("#")[1:]:
+            assert name in names
+        for key in ("aria-labelledby", "aria-describedby", "aria-details"):
+            assert set((attributes.get(key) or "").split()) <= set(names)
+    titles = re.findall(r"<h3>(.*?)</h3>", html)
+    assert html.count("<summary>What this means</summary>") == len(titles) > 10
+    assert len(re.findall(r'<th scope="col"><a href="#m-', html)) == len(COLUMNS) - sum(one.optional for one in COLUMNS)
+
+
 def test_no_difference_is_a_result() -> None:
     found = compare(
         synthetic_trace(2, 50, 3), ["ksm-6.18", "ksm-6.18,max_page_sharing=300", "ksm-6.18,pages_to_scan=20"]
     )
     markdown = render(found)["report.md"]
-    assert "`ksm-6.18,max_page_sharing=300` against `ksm-6.18`: no difference in any number." in markdown
+    assert "### Against the first design" in markdown
+    assert "`ksm-6.18,max_page_sharing=300` against `ksm-6.18`: no difference in any of " in markdown
     assert "`ksm-6.18,pages_to_scan=20` against `ksm-6.18`: " in markdown
-    assert "pages_scanned -" in markdown
+    assert "fewer pages scanned" in markdown
 
 
 def test_work_adds_up_to_the_cpu_time(comparison: Comparison) -> None:

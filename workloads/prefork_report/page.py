@@ -18,6 +18,7 @@ from ksmbench.errors import UsageError
 from ksmbench.provenance import trace_identity
 from ksmbench.report import charts
 from ksmbench.report.offline import environment, plots
+from ksmbench.report.strokes import strokes
 from ksmbench.trace.publish import publish
 from workloads.prefork_report import COMMAND
 from workloads.prefork_report.replays import Replays
@@ -77,11 +78,11 @@ def _provenance(replays: Replays) -> dict[str, Any]:
 def render(replays: Replays, answers: Sequence[Answer]) -> dict[str, str]:
     """The texts of `report.html` and `report.md`."""
     figures = [figure for answer in answers for figure in answer.figures]
-    colours = {f.name: {label: charts.colours(_labels(f))[label] for label in _labels(f)} for f in figures}
+    drawn = {figure.name: {label: strokes(_labels(figure))[label] for label in _labels(figure)} for figure in figures}
     facts = {
         "answers": answers,
         "number": {figure.name: i for i, figure in enumerate(figures)},
-        "colours": colours,
+        "strokes": drawn,
         "command": COMMAND,
         "made": replays.made,
         "cost": replays.made[0].result.provenance["cost"],

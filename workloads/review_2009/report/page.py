@@ -19,6 +19,7 @@ from ksmbench.errors import UsageError
 from ksmbench.metrics.summary import METRICS
 from ksmbench.report import charts
 from ksmbench.report.offline import environment, plots
+from ksmbench.report.strokes import Stroke, strokes
 from ksmbench.trace.publish import publish
 from workloads.review_2009.report.runs import Runs, label_of
 from workloads.review_2009.report.telling import DEVICE, MERGED, RFC, ROLLUP, Answer, Figure
@@ -52,9 +53,9 @@ def _spec(figure: Figure) -> dict[str, Any]:
     return charts.spec(made)
 
 
-def _colours(figure: Figure) -> dict[str, str]:
+def _strokes(figure: Figure) -> dict[str, Stroke]:
     labels = figure.data["label"].unique(maintain_order=True).to_list()
-    chosen = charts.colours(labels)
+    chosen = strokes(labels)
     return {label: chosen[label] for label in labels}
 
 
@@ -118,7 +119,7 @@ def _facts(runs: Runs, answers: Sequence[Answer]) -> dict[str, Any]:
     return {
         "answers": answers,
         "number": {figure.name: i for i, figure in enumerate(figures)},
-        "colours": {figure.name: _colours(figure) for figure in figures},
+        "strokes": {figure.name: _strokes(figure) for figure in figures},
         "traces": _sizes(runs),
         "settings": runs.parameters.settings,
         "designs": [designs.find(name) for name in (DEVICE, RFC, ROLLUP, MERGED)],
