@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from ksmbench.capture.procfs import tracer
 from ksmbench.capture.sources import Source, find_processes
@@ -17,8 +19,9 @@ _TRACEME, _DETACH = 0, 17  # of ptrace
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _ask_to_be_held() -> None:
+def _ask_to_be_held(limits: tuple[int, int]) -> None:
     # Runs between fork and exec. Where it is not allowed, the command begins at once.
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     _libc.ptrace(_TRACEME, 0, None, None)
 
 
@@ -36,11 +39,12 @@ class Started:
         self._selection = selection
         self._process: subprocess.Popen[bytes] | None = None
         self._is_held = False
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)  # of open files: its own, not the capture's
 
     def __call__(self) -> Source:
         """Start it and return the process; raises `KsmbenchError`."""
         try:
-            self._process = subprocess.Popen(self._words, preexec_fn=_ask_to_be_held)
+            self._process = subprocess.Popen(self._words, preexec_fn=partial(_ask_to_be_held, self._limits))
         except OSError as error:
             raise KsmbenchError(f"{self._words[0]} cannot be started: {error.strerror}") from None
         pid = self._process.pid

@@ -11,7 +11,12 @@ from ksmbench.trace.ranking import Ranking
 from ksmbench.trace.schema import Kind
 
 _COLUMNS = ("time_ns", "kind", "space", "page", "n_pages", "value", "name")
+_MOST_RECENT = 1 << 12
 _DTYPES = (np.int64, np.uint8, np.int32, np.int64, np.int64, np.int64, np.int32)
+
+
+def _joined(chunks: Sequence[tuple[npt.NDArray[Any], ...]]) -> tuple[npt.NDArray[Any], ...]:
+    return tuple(np.concatenate(column) for column in zip(*chunks, strict=True)) if len(chunks) > 1 else chunks[0]
 
 
 class Recorder:
@@ -20,6 +25,7 @@ class Recorder:
     def __init__(self, rename: Callable[[str], str] | None = None) -> None:
         self._rename = rename  # of what the processes, or who runs them, named
         self._chunks: list[tuple[npt.NDArray[Any], ...]] = []
+        self._recent: list[tuple[npt.NDArray[Any], ...]] = []  # the same, of few events each
         self._names: dict[str, int] = {}
         self.n_events = 0
         self.last_time_ns = 0
@@ -30,7 +36,10 @@ class Recorder:
             np.ascontiguousarray(np.broadcast_to(column, n), dtype)
             for column, dtype in zip(columns, _DTYPES, strict=True)
         )
-        self._chunks.append(chunk)
+        self._recent.append(chunk)
+        if len(self._recent) >= _MOST_RECENT:  # an array has a hundred bytes, a cell of one eight
+            self._chunks.append(_joined(self._recent))
+            self._recent = []
         self.n_events += n
         self.last_time_ns = int(chunk[0][-1])
 
@@ -68,8 +77,8 @@ class Recorder:
         fingerprint: npt.NDArray[np.uint8] | None = None,
     ) -> Trace:
         """Return the trace of everything so far; content ids are ranks among the contents so far."""
-        if len(self._chunks) > 1:
-            self._chunks = [tuple(np.concatenate(column) for column in zip(*self._chunks, strict=True))]
+        chunks = [*self._chunks, *self._recent]
+        self._chunks, self._recent = [_joined(chunks)] if chunks else [], []
         empty = tuple(np.zeros(0, dtype) for dtype in _DTYPES)
         columns = dict(zip(_COLUMNS, self._chunks[0] if self._chunks else empty, strict=True))
         writes = columns["kind"] == Kind.WRITE

@@ -18,6 +18,7 @@ from ksmbench.capture.cgroup import Group
 from ksmbench.capture.changes import Shared
 from ksmbench.capture.command import Started
 from ksmbench.capture.comparing import Comparer
+from ksmbench.capture.descriptors import allow_most
 from ksmbench.capture.disclosure import Fingerprints, contents, neutral_name
 from ksmbench.capture.host import ADVISOR_MODES, available_bytes, host, ksm_settings
 from ksmbench.capture.manifest import (
@@ -199,6 +200,7 @@ class Session:
         """
         check_output(self._options.output, self._options.force)
         self._show_warning = warn or self._show_warning
+        allow_most()
         memory = max(_LEAST_MEMORY, available_bytes() // 4)
         with (
             ContentStore(PAGE_SIZE, memory_bytes=memory, max_file_bytes=self._options.max_spool_bytes) as store,
@@ -340,7 +342,8 @@ class Session:
             if self._requests.ending:
                 return "interrupted"
             if not any(watched.alive for watched in self._watched) and not (self._group and self._group.exists):
-                return "every process ended"
+                denied = any(watched.denied for watched in self._watched)
+                return f"every process ended{' or executed what may not be looked at' if denied else ''}"
             elapsed = time.monotonic() - self._begin
             if options.duration_s is not None and elapsed >= options.duration_s:
                 return "duration"

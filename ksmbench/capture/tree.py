@@ -85,18 +85,24 @@ class Tree:
 
     def look_for_members(self, group: Group, clock: Callable[[], int], like: Source) -> None:
         """Look at the processes of a control group that are new, as at `like`; they are appended likewise."""
-        for pid in sorted(group.members(), key=_age):
+        for pid in sorted((pid for pid in group.members() if not self._knows(pid)), key=_age):
             running = [w for w in self._watched if w.alive]
             parent = next((w for w in running if like.follow and w.source.pid == _parent(pid)), None)
             if not any(same_memory(pid, w.source.pid) for w in running if w.source.pid != pid):
                 self._look_at(pid, parent, clock, like)
+
+    def _knows(self, pid: int) -> bool:
+        try:
+            return (pid, start_time(pid)) in self._known
+        except (ProcessGoneError, DeniedError):
+            return True  # nothing is to be seen of it
 
     def _look_at(self, pid: int, parent: Watched | None, clock: Callable[[], int], like: Source) -> None:
         try:
             process = (pid, start_time(pid))
             if process in self._known or is_kernel_thread(pid):
                 return
-        except (ProcessGoneError, KsmbenchError):
+        except (ProcessGoneError, DeniedError):
             return
         if pid in (os.getpid(), *self._shared.stopper.pids):
             return  # where the capture is below whom it looks at

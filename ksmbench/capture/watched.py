@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.capture.changes import Changes, Shared
+from ksmbench.capture.descriptors import check_room
 from ksmbench.capture.known import shifted, union, within, without
 from ksmbench.capture.pagemap import PageMap, Pages, join, no_pages, only
 from ksmbench.capture.procfs import (
@@ -58,9 +59,11 @@ class Watched(Changes):
 
     def _open(self) -> None:
         try:
-            self._handle = os.pidfd_open(self.source.pid)
+            handle = os.pidfd_open(self.source.pid)
         except ProcessLookupError:
             raise ProcessGoneError from None
+        check_room(handle)
+        self._handle = handle
         try:
             self._program = program_identity(self.source.pid)  # first: one that it executes from here on is noticed
             self._pagemap = PageMap(self.source.pid)

@@ -77,6 +77,8 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
         remarks.append(f"{unstopped} stops were left out: the process that would have ended them was killed")
     if denied := facts["processes_not_readable_any_more"]:
         remarks.append(f"processes that executed what may not be looked at, and end there in the trace: {denied}")
+    if unread := facts.get("children_not_readable"):
+        remarks.append(f"children and members that could not be recorded (rights, or too many open files): {unread}")
     if lost := facts["system_calls"].get("lost"):
         remarks.append(f"{lost:,} events of system calls were lost: what they told is there from the next look on")
     return remarks

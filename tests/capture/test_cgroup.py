@@ -132,6 +132,19 @@ def test_a_group_is_not_followed_by_strace(group: Path, tmp_path: Path, monkeypa
     assert "control group" in facts["system_calls"]["why"]
 
 
+def test_members_that_are_known_are_not_compared_again(
+    group: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[int, int]] = []
+    monkeypatch.setattr("ksmbench.capture.tree.same_memory", lambda *pids: bool(compared.append(pids)))
+    with Child() as one, Child() as two, Child() as three:
+        for member in (one, two, three):
+            _join(member, group)
+        facts = Session([], Options(tmp_path / "t", 0.02, 0.2), group=find_group(str(group))).run()
+    assert facts["looks"] > 2
+    assert len(compared) == len(set(compared)) == 3
+
+
 def test_a_group_without_processes_is_refused(group: Path, tmp_path: Path) -> None:
     with pytest.raises(KsmbenchError, match="no process is in"):
         Session([], Options(tmp_path / "t", 1.0, 1.0), group=find_group(str(group))).run()

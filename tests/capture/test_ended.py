@@ -83,6 +83,6 @@ def test_a_child_of_who_has_ended_begins_as_a_space_of_its_own() -> None:
             child.close()
         finally:
             os.kill(pid, 9)
-    kinds = [Kind(kind) for chunk in recorder._chunks for kind in chunk[1]]
+    kinds = [Kind(kind) for chunk in recorder._recent for kind in chunk[1]]
     assert Kind.FORK not in kinds
     assert child.n_pages > 0

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ksmbench.capture.tracing.tracefs import Instance, TracingClosedError
-from ksmbench.commands.capture import capture
+from ksmbench.commands.capture import capture as command
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import open_trace
 from tests.capture.child import needs_root
@@ -26,6 +28,38 @@ for i in range(int(sys.argv[1])):
     os.waitpid(pid, 0)
 """
 
+_FAMILY = """
+import os, resource, signal, sys
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], flush=True)
+for i in range(40):
+    if not os.fork():
+        break
+signal.alarm(60)
+signal.pause()
+"""
+
+
+@needs_root
+@pytest.mark.parametrize(("limits", "n_recorded"), [("ulimit -Sn 100", 41), ("ulimit -n 100", None)])
+def test_more_processes_than_a_shell_allows_open_files(tmp_path: Path, limits: str, n_recorded: int | None) -> None:
+    options = ["--calls", "none", "--interval", "0.1", "--duration", "2"]
+    words = [sys.executable, "-m", "ksmbench", "capture", "-o", str(tmp_path / "t"), *options]
+    words += ["--", sys.executable, "-c", _FAMILY]
+    with open(tmp_path / "said", "w") as said:  # no pipe, which the family would hold open
+        shell = ["sh", "-c", f'{limits}; exec "$@"', "sh", *words]
+        capture = subprocess.Popen(shell, stdout=said, stderr=said, start_new_session=True)
+        status = capture.wait()
+        os.killpg(capture.pid, signal.SIGKILL)
+    text = (tmp_path / "said").read_text()
+    assert status == 0, text
+    assert "100" in text.splitlines()  # the command has the limit of the shell
+    n = len(open_trace(tmp_path / "t").spaces)
+    if n_recorded is not None:
+        assert n == n_recorded
+    else:
+        assert n < 41
+        assert "could not be recorded" in text
+
 
 @needs_root
 @pytest.mark.skipif(shutil.which("true") is None, reason="needs coreutils")
@@ -37,7 +71,7 @@ def test_children_that_no_look_saw(tmp_path: Path) -> None:
     n = 400
     before = len(os.listdir("/proc/self/fd"))
     words = ["-o", str(tmp_path / "t"), "--interval", "0.2", "--", sys.executable, "-c", _CROWD, str(n)]
-    result = CliRunner().invoke(capture, words)
+    result = CliRunner().invoke(command, words)
     assert result.exit_code == 0, result.output
     assert len(os.listdir("/proc/self/fd")) <= before + 2
     events = open_trace(tmp_path / "t").events
