@@ -35,7 +35,7 @@ class Shared:
     reader: Reader
     stopper: Stopper
     frames: Frames = field(default_factory=Frames)
-    watched: Sequence["Changes"] = ()
+    running: Sequence["Changes"] = ()
     are_calls_told: bool = False  # then nobody guesses what mremap moved
     catch_up: Callable[[], None] = lambda: None  # applies the system calls up to now, where they are told
     ended: Callable[[Any], None] = lambda _: None  # is told of the process that has ended
@@ -57,7 +57,7 @@ class Changes:
         self.memory = Memory(shared.frames)
         # Where KSM puts the zero page itself: a mergeable page of zeros that became it was not the process's act.
         self.zero_pages_by_ksm = False
-        self._all, self._frames = shared.watched, shared.frames
+        self._running, self._frames = shared.running, shared.frames
         self._recorder, self._store, self._reader = shared.recorder, shared.store, shared.reader
         self._comparer, self._stopper = shared.comparer, shared.stopper
         self._pagemap: PageMap | None = None
@@ -173,8 +173,8 @@ class Changes:
         unseen = kept[~changed[kept] & (known == 0) & (pages.pfn[kept] != 0)]
         other[unseen] = self._is_alone(pages, frame, unseen)
         asked = np.flatnonzero((changed | other) & (pages.pfn != 0))
-        for twin in self._all:
-            if twin is not self and twin.alive and twin.is_readable and len(asked):
+        for twin in self._running:
+            if twin is not self and twin.is_readable and len(asked):
                 same, frames = twin._mapped(pages.page[asked], pages.pfn[asked], content[asked])
                 same[same] = ~self.pagemap.merged(pages.pfn[asked[same]])  # KSM's are not what the process did
                 rows = asked[same]
@@ -199,9 +199,9 @@ class Changes:
     ) -> npt.NDArray[np.bool_]:
         # Which pages, of frames that no look saw so far, share them with nobody who has the frame in a replay.
         alone = self._frames.shared(frame[rows])
-        for twin in self._all:
+        for twin in self._running:
             asked = np.flatnonzero(alone)
-            if twin is not self and twin.alive and twin.is_readable and len(asked):
+            if twin is not self and twin.is_readable and len(asked):
                 here = rows[asked]
                 place, found = places(twin.memory.pages.page, pages.page[here])
                 same = found & (twin.pagemap.frames(pages.page[here]) == pages.pfn[here])
@@ -262,8 +262,8 @@ class Changes:
         rows = np.flatnonzero(found & (pages.pfn != 0))
         at = place[rows]
         rows = rows[(self.memory.pages.pfn[at] == pages.pfn[rows]) & self._frames.shared(self.memory.frame[at])]
-        for twin in self._all:
-            if twin is not self and twin.alive and twin._is_settled and len(rows):
+        for twin in self._running:
+            if twin is not self and twin._is_settled and len(rows):
                 same, _ = twin._mapped(pages.page[rows], pages.pfn[rows], content[rows])
                 settled[rows[same]] = True
                 rows = rows[~same]

@@ -139,7 +139,8 @@ class Session:
         self._sources = list(sources)
         self._recorder = Recorder(partial(neutral_name, {}) if options.anonymous else None)
         self._fingerprints = Fingerprints(options.key) if options.key else None
-        self._watched: list[Watched] = []
+        self._watched: list[Watched] = []  # by their spaces
+        self._running: list[Watched] = []  # those of them that have not ended
         self._told = Told(None, "")
         self._tree: Tree | None = None
         self._trace_id = uuid.uuid4().hex
@@ -235,24 +236,28 @@ class Session:
             store,
             Reader(),
             stopper,
-            watched=self._watched,
+            running=self._running,
             are_calls_told=told.has_feed,
             catch_up=told.catch_up,
-            ended=told.forget,
+            ended=self._has_ended,
         )
-        self._tree = Tree(shared, told, self._watched)
+        self._tree = Tree(shared, told, self._watched, self._running)
         told.begin(Applied(shared, self._since_ns, self._tree.begin_told))
         if self._start is not None:
             self._sources.append(self._start())
         for space, source in enumerate(self._sources):
             try:
-                self._watched.append(Watched(source, space, shared))
+                self._tree.add(Watched(source, space, shared))
             except ProcessGoneError:
                 raise KsmbenchError(f"process {source.pid} ({source.name}) ended before it could be recorded") from None
             told.follow(self._watched[-1])
         self._warn(about_calls(told.attach(self._start)))
         shared.are_calls_told = told.has_feed
         self._expect_zero_pages(self._settings)
+
+    def _has_ended(self, watched: Watched) -> None:
+        self._running.remove(watched)
+        self._told.forget(watched)
 
     def _why_no_strace(self) -> str:
         # Where it would not do, or do harm, unasked.
@@ -341,7 +346,7 @@ class Session:
                 return "the contents reached --max-spool in the last look, of which a part is missing"
             if self._requests.ending:
                 return "interrupted"
-            if not any(watched.alive for watched in self._watched) and not (self._group and self._group.exists):
+            if not self._running and not (self._group and self._group.exists):
                 denied = any(watched.denied for watched in self._watched)
                 return f"every process ended{' or executed what may not be looked at' if denied else ''}"
             elapsed = time.monotonic() - self._begin
@@ -355,9 +360,8 @@ class Session:
                 next_checkpoint = 0.0
             if progress is not None:
                 elapsed = time.monotonic() - self._begin
-                alive = sum(w.alive for w in self._watched)
                 speed = sum(w.n_pages_read for w in self._watched) / max(1e-9, self._reading_s)
-                progress(Progress(elapsed, alive, self._recorder.n_events, len(store), speed))
+                progress(Progress(elapsed, len(self._running), self._recorder.n_events, len(store), speed))
 
     def _looking_cpu_s(self) -> float:
         return time.process_time() - self._looking_cpu_begin

@@ -68,14 +68,21 @@ class Tree:
     `n_gone` counts those that were seen and ended before their first look, `n_denied` those that may not be read.
     """
 
-    def __init__(self, shared: Shared, told: Told, watched: list[Watched]) -> None:
+    def __init__(self, shared: Shared, told: Told, watched: list[Watched], running: list[Watched]) -> None:
+        """`watched` are all of the capture so far, `running` those that have not ended."""
         self._watched = watched
+        self._running = running
         self._told = told
         self.n_gone = 0
         self.n_denied = 0
         self.why_denied: KsmbenchError | None = None  # the last of them
         self._shared = shared
         self._known: set[tuple[int, int]] = set()  # process ids with the times at which they began
+
+    def add(self, process: Watched) -> None:
+        """Have it under capture; its space is the next."""
+        self._watched.append(process)
+        self._running.append(process)
 
     def look_for_children(self, parent: Watched, clock: Callable[[], int]) -> None:
         """Look at the children of `parent` that are new; they are appended to those under capture."""
@@ -86,9 +93,8 @@ class Tree:
     def look_for_members(self, group: Group, clock: Callable[[], int], like: Source) -> None:
         """Look at the processes of a control group that are new, as at `like`; they are appended likewise."""
         for pid in sorted((pid for pid in group.members() if not self._knows(pid)), key=_age):
-            running = [w for w in self._watched if w.alive]
-            parent = next((w for w in running if like.follow and w.source.pid == _parent(pid)), None)
-            if not any(same_memory(pid, w.source.pid) for w in running if w.source.pid != pid):
+            parent = next((w for w in self._running if like.follow and w.source.pid == _parent(pid)), None)
+            if not any(same_memory(pid, w.source.pid) for w in self._running if w.source.pid != pid):
                 self._look_at(pid, parent, clock, like)
 
     def _knows(self, pid: int) -> bool:
@@ -116,15 +122,14 @@ class Tree:
             self.why_denied = error
 
     def _begin(self, pid: int, parent: Watched | None, clock: Callable[[], int], like: Source) -> None:
-        all_watched = self._watched
         self._told.catch_up()
         if self._has(pid):
             return  # one of those that were named, or that a call told of
         source = replace(find_followed(pid, like.selection), follow=like.follow)
-        process = Watched(source, len(all_watched), self._shared, parent)
+        process = Watched(source, len(self._watched), self._shared, parent)
         if parent is not None:
             process.zero_pages_by_ksm = parent.zero_pages_by_ksm
-        all_watched.append(process)
+        self.add(process)
         self._told.follow(process)
         try:
             process.look(clock)
@@ -137,17 +142,18 @@ class Tree:
     def _drop(self, process: Watched) -> None:
         # One that the trace does not tell of.
         process.close()
-        process.alive = False
+        if process.alive:
+            process.alive = False
+            self._running.remove(process)
         self._told.forget(process)
         if self._watched[-1] is process:  # else it stays, a space without events
             self._watched.pop()
 
     def _has(self, pid: int) -> bool:
-        return any(w.source.pid == pid and w.alive for w in self._watched)
+        return any(w.source.pid == pid for w in self._running)
 
     def begin_told(self, pid: int, parent: Watched, executes: bool) -> Watched | None:
         """Take in a child that a call tells of, also one that is gone since; None where it may not be read."""
-        all_watched = self._watched
         if self._has(pid):
             return None  # a look found it
         source = replace(parent.source, pid=pid)
@@ -158,14 +164,14 @@ class Tree:
             with suppress(ProcessGoneError):
                 self._known.add((pid, start_time(pid)))
             try:
-                child = Watched(source, len(all_watched), self._shared, parent)
+                child = Watched(source, len(self._watched), self._shared, parent)
             except ProcessGoneError:
-                child = Watched(source, len(all_watched), self._shared, parent, is_gone=True)
+                child = Watched(source, len(self._watched), self._shared, parent, is_gone=True)
         except KsmbenchError:
             self.n_denied += 1
             return None
         child.zero_pages_by_ksm = parent.zero_pages_by_ksm
-        all_watched.append(child)
+        self.add(child)
         return child
 
 

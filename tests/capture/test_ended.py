@@ -47,6 +47,7 @@ def test_calls_of_who_has_ended_are_forgotten(tmp_path: Path, monkeypatch: pytes
         recording.looks(4)
         after = _n_kept(recording)
         held = [len(w.memory.pages.page) for w in recording._session._watched if not w.alive]
+        running = len(recording._session._running)
         trace = recording.finish().trace
     if trace.manifest["capture"]["system_calls"]["source"] != "tracefs":
         pytest.skip("needs tracefs")
@@ -54,6 +55,7 @@ def test_calls_of_who_has_ended_are_forgotten(tmp_path: Path, monkeypatch: pytes
     assert np.count_nonzero(trace.events.kind == Kind.EXIT) == 40
     assert after == before
     assert held == [0] * 40
+    assert running == 1
 
 
 def test_who_ended_as_it_was_opened_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
