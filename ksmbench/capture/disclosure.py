@@ -21,6 +21,9 @@ _PIECE = 1024  # contents at a time
 # What a mapping is by the kernel's or our own word, which says nothing about whose it is.
 _NEUTRAL = {"heap", "stack", "ram", "rom", "vdso", "vvar", "vvar_vclock", "vsyscall", "uprobes"}
 
+# Options with numbers that say nothing about whose memory it is; a key or a process id may be a number, too.
+_MEASURES = ("--interval", "--duration", "--max-cpu", "--max-spool", "--stop")
+
 
 def read_key(text: str) -> bytes:
     """Return the key that a file holds or that is given in hexadecimal digits, as BLAKE2b takes it.
@@ -92,13 +95,15 @@ def neutral_host(host: dict[str, Any]) -> dict[str, Any]:
 
 
 def only_options(words: Sequence[str]) -> list[str]:
-    """Return the options of a command line, and of their values those that are numbers."""
+    """Return the options of a command line, and the values of those that say how it was recorded."""
     result = []
     for word in words[: words.index("--")] if "--" in words else words:
         name, equals, value = word.partition("=")
-        if word.startswith("-"):
-            result.append(name + (equals + value if _is_number(value) else ""))
-        elif _is_number(word) and result and result[-1].startswith("--") and result[-1] not in ("--pid", "--qemu"):
+        if name.startswith("--"):
+            result.append(name + (equals + value if name in _MEASURES and _is_number(value) else ""))
+        elif name.startswith("-"):
+            result.append(name[:2])  # what follows is its value
+        elif _is_number(word) and result and result[-1] in _MEASURES:
             result.append(word)
     return result
 

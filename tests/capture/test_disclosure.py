@@ -128,6 +128,8 @@ def test_neutral_words() -> None:
         "--qemu",
         "--max-cpu=10%",
     ]
+    secret = ["--pid=4711", "-o/home/acme", "--key=00112233445566778899", "--key", "00112233445566778899", "--cgroup=7"]
+    assert only_options(secret) == ["--pid", "-o", "--key", "--key", "--cgroup"]
     assert without_key(["x", "--key", "aa", "--key=bb", "y"]) == ["x", "--key", "KEY", "--key=KEY", "y"]
     host = neutral_host({"kernel": "6.1.0-acme", "cpu": "Acme", "memory_bytes": 25_000_000_000, "cpus": 2})
     assert host == {"kernel": "6.1", "memory_bytes": 1 << 35, "cpus": 2}
