@@ -1,10 +1,12 @@
 """A progress bar on a terminal, and nothing in a pipe."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import click
 
@@ -75,14 +77,28 @@ class Counter:
         return f", {n / seconds:.1f} per second, {shown} left"
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
 @contextmanager
-def replay_counter() -> Iterator[Counter]:
-    """A `Counter` on standard error; one that draws nothing where that is no terminal."""
+def replay_counter(kept: bool = True) -> Iterator[Counter]:
+    """A `Counter` on standard error; one that draws nothing where that is no terminal.
+
+    SIGINT and SIGTERM end what is done meanwhile with a sentence on how far it came, and where what is done is `kept`,
+    how to go on.
+    """
     counter = Counter(draws=sys.stderr is not None and sys.stderr.isatty())
     if counter.draws:
         _tell_of_compiling()
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield counter
+    except KeyboardInterrupt as stopped:
+        again = "; the same command goes on from there" if kept else ""
+        click.echo(f"\nksmbench: stopped; {counter.said()}{again}", err=True)
+        raise click.exceptions.Exit(128 + (stopped.args[0] if stopped.args else signal.SIGINT)) from None
     finally:
+        signal.signal(signal.SIGTERM, before)
         if counter.draws and counter.total:
             click.echo(err=True)

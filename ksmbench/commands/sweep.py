@@ -110,29 +110,25 @@ def sweep(
     from ksmbench.sweeping.grid import parse_vary
 
     with replay_counter() as counter:
-        try:
-            found = run(
-                traces,
-                designs,
-                parse_vary(vary, designs),
-                output,
-                sample=parse_sample(sample),
-                cost=None if cost == "default" else cost,
-                until=until,
-                mergeable=mergeable,
-                ignore_tune=ignore_tune,
-                policy=policies,
-                host_memory=None if host_memory is None else parse_size(host_memory),
-                max_memory=parse_size(max_memory),
-                max_replays=max_replays,
-                force=force,
-                jobs=jobs,
-                dask=dask,
-                progress=counter.tell,
-            )
-        except KeyboardInterrupt:
-            click.echo(f"\nksmbench: stopped; {counter.said()}; the same command goes on from there", err=True)
-            raise click.Abort from None
+        found = run(
+            traces,
+            designs,
+            parse_vary(vary, designs),
+            output,
+            sample=parse_sample(sample),
+            cost=None if cost == "default" else cost,
+            until=until,
+            mergeable=mergeable,
+            ignore_tune=ignore_tune,
+            policy=policies,
+            host_memory=None if host_memory is None else parse_size(host_memory),
+            max_memory=parse_size(max_memory),
+            max_replays=max_replays,
+            force=force,
+            jobs=jobs,
+            dask=dask,
+            progress=counter.tell,
+        )
     if as_json:
         click.echo(json.dumps(_document(found), indent=2))
         return

@@ -95,32 +95,27 @@ def tune(
     if not isinstance(every, float):
         raise UsageError(f'--sample {sample}: must be a number of seconds, as "reached" is read from the samples')
     is_share = min_saving is not None and min_saving.strip().endswith("%")
-    with replay_counter() as counter:
-        try:
-            found = run(
-                trace,
-                output,
-                max_cpu=None if max_cpu is None else parse_share(max_cpu),
-                min_saving=None if min_saving is None or is_share else parse_size(min_saving),
-                min_share=parse_share(min_saving) if min_saving is not None and is_share else None,
-                within=None if within is None else parse_seconds(within),
-                design=design,
-                sample=every,
-                cost=None if cost == "default" else cost,
-                until=until,
-                mergeable=mergeable,
-                host_memory=None if host_memory is None else parse_size(host_memory),
-                max_memory=parse_size(max_memory),
-                max_replays=max_replays,
-                force=force,
-                jobs=jobs,
-                dask=dask,
-                progress=counter.tell,
-            )
-        except KeyboardInterrupt:
-            again = "; the same command goes on from there" if output else ""
-            click.echo(f"\nksmbench: stopped; {counter.said()}{again}", err=True)
-            raise click.Abort from None
+    with replay_counter(kept=output is not None) as counter:
+        found = run(
+            trace,
+            output,
+            max_cpu=None if max_cpu is None else parse_share(max_cpu),
+            min_saving=None if min_saving is None or is_share else parse_size(min_saving),
+            min_share=parse_share(min_saving) if min_saving is not None and is_share else None,
+            within=None if within is None else parse_seconds(within),
+            design=design,
+            sample=every,
+            cost=None if cost == "default" else cost,
+            until=until,
+            mergeable=mergeable,
+            host_memory=None if host_memory is None else parse_size(host_memory),
+            max_memory=parse_size(max_memory),
+            max_replays=max_replays,
+            force=force,
+            jobs=jobs,
+            dask=dask,
+            progress=counter.tell,
+        )
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:

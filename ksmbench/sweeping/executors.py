@@ -1,5 +1,6 @@
 """Where replays run: processes of this machine, or a Dask cluster; a `concurrent.futures.Executor` either way."""
 
+import logging
 import os
 import pickle
 import subprocess
@@ -16,6 +17,7 @@ import ksmbench
 from ksmbench.errors import KsmbenchError, UsageError
 
 _CONNECT_WITHIN = 15  # seconds
+_LOGGERS = ("distributed", "distributed.client", "distributed.utils", "tornado.application")
 
 
 class WorkerLostError(BrokenExecutor):
@@ -116,6 +118,45 @@ def local_executor(jobs: int | None) -> Iterator[Executor]:
         workers.shutdown(cancel_futures=True)
 
 
+class _DaskWorkers(Executor):
+    # Dask's own executor, which takes calls also while its scheduler is gone, and never ends them.
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client = client
+        self._address = address
+        self._calls: Executor = client.get_executor(pure=False)
+
+    @property
+    def lost(self) -> str | None:
+        """Why no call will end any more; None while there is a scheduler."""
+        if self._client.status == "running":
+            return None
+        return f"the Dask scheduler at {self._address} is gone; what is finished is kept, start it and sweep again"
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.lost is not None:
+            raise BrokenExecutor(self.lost)
+        return self._calls.submit(function, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self.lost is None:
+            self._calls.shutdown(wait=wait)
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    # Dask logs every worker that it loses, some as tracebacks; whoever sweeps is told what it means in a sentence.
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 @contextmanager
 def dask_executor(address: str) -> Iterator[Executor]:
     """The workers of the Dask scheduler at `address`, as tcp://host:8786."""
@@ -123,14 +164,15 @@ def dask_executor(address: str) -> Iterator[Executor]:
         distributed: Any = import_module("distributed")
     except ImportError:
         raise UsageError('--dask needs Dask; install it with: pip install "ksmbench[cluster]"') from None
-    try:
-        client = distributed.Client(address, timeout=_CONNECT_WITHIN)
-    except (OSError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise KsmbenchError(f"--dask {address}: no Dask scheduler answers there ({text})") from None
-    with client:
-        executor = client.get_executor(pure=False)
+    with _without_logs():
         try:
-            yield executor
-        finally:
-            executor.shutdown(wait=False)
+            client = distributed.Client(address, timeout=_CONNECT_WITHIN)
+        except (OSError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise KsmbenchError(f"--dask {address}: no Dask scheduler answers there ({text})") from None
+        with client:
+            executor = _DaskWorkers(client, address)
+            try:
+                yield executor
+            finally:
+                executor.shutdown(wait=False)

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from ksmbench.errors import KsmbenchError
 from ksmbench.sweeping.point import Outcome, Point, replay_point
 
 TRIES = 3  # a replay may lose its worker twice
+LOOK_S = 2.0  # between looks whether anything can still end
 HOPELESS = 8  # failures before the first replay that ends
 
 
@@ -35,7 +36,13 @@ def run_points(
         start(point)
     any_ended = False
     while running:
-        future = ended.get()
+        try:
+            future = ended.get(timeout=LOOK_S)
+        except Empty:
+            why = getattr(executor, "lost", None)  # an executor may know that nothing ends any more
+            if why is not None:
+                raise KsmbenchError(f"the workers end no more replays ({why})") from None
+            continue
         point = running.pop(future)
         try:
             outcome = future.result()
