@@ -107,6 +107,10 @@ def test_what_strace_says_does_not_hold_it_up(stubborn: Straced) -> None:
 def test_a_strace_that_does_not_end_is_killed(stubborn: Straced) -> None:
     assert stubborn._process is not None
     process = stubborn._process
+    deadline = time.monotonic() + 60
+    while not stubborn._lines:  # from then on it ignores what asks it to end
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     stubborn.close()
     assert process.returncode == -9
 
