@@ -31,6 +31,7 @@ from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 
 MAX_SPACES = 16  # shown one by one: those that share most; the others together
+OTHERS = "others"  # how these are called
 MAX_MAPPINGS = 20
 MAX_LOOKS = 24
 LEAST_LOOKS = 6
@@ -240,7 +241,7 @@ def measure(trace: Trace, plan: Plan, machine: Machine, watch: Watch | None = No
     merged_frames = np.unique(frame[merged])
     writers = _busiest(trace)
     return Sharing(
-        spaces=[labels[number] for number in shown] + (["others"] if len(labels) > len(shown) else []),
+        spaces=[labels[number] for number in shown] + ([OTHERS] if len(labels) > len(shown) else []),
         matrix=matrix.tolist(),
         mappings=_mappings(trace, plan, mergeable, shared),
         lost_to_max_page_sharing=len(merged_frames) - len(np.unique(machine[CONTENT][merged_frames])),
@@ -263,6 +264,6 @@ def _mappings(trace: Trace, plan: Plan, mergeable: npt.NDArray[np.bool_], shared
     rows.sort(key=lambda one: -one.mergeable)
     rest = rows[MAX_MAPPINGS:]
     if rest:
-        total = Yield("others", sum(one.mergeable for one in rest), sum(one.merged for one in rest))
+        total = Yield(OTHERS, sum(one.mergeable for one in rest), sum(one.merged for one in rest))
         return [*rows[:MAX_MAPPINGS], total]
     return rows

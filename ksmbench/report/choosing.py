@@ -6,8 +6,9 @@ from typing import Any
 from ksmbench.comparing import BOUNDS
 
 Row = dict[str, Any]
-WORTH = 1.0  # shares of one CPU that a share of the oracle's saving may cost
-RULE = "another 1 % of what the oracle saves is worth at most another 1 % of one CPU"
+# What one CPU has to bring at least, in bytes. Without it a trace on which hardly anything can be saved would have
+# ksmd take much CPU time for most of nothing.
+LEAST_PER_CPU = 1000 << 20
 
 
 def savers(rows: list[Row]) -> list[Row]:
@@ -21,23 +22,41 @@ def cpu_of(row: Row) -> float:
     return math.inf if share is None else float(share)
 
 
+def net_of(row: Row) -> float:
+    """Bytes saved at the end less the design's own memory, where it tells that."""
+    net = row.get("saved_bytes_net")
+    return float(row["saved_bytes"] if net is None else net)
+
+
+def wanted_per_cpu(row: Row) -> float:
+    """Net bytes that one CPU has to bring on this row's trace: what the oracle saves, and LEAST_PER_CPU at least."""
+    return max(float(row.get("oracle_saved_bytes") or 0), LEAST_PER_CPU)
+
+
 def net_worth(row: Row) -> float:
-    """The share of the oracle's saving, less what it costs: the higher the better; may be negative."""
-    return float(row["oracle_share"]) - cpu_of(row) / WORTH
+    """CPUs that its net saving is worth, less what it takes: the higher the better; negative where it costs more."""
+    return net_of(row) / wanted_per_cpu(row) - cpu_of(row)
+
+
+def rule(row: Row) -> str:
+    """The rule by which the `chosen_row` of this row's trace is named, in words."""
+    wanted, least = (bytes_ / 100 / 2**20 for bytes_ in (wanted_per_cpu(row), LEAST_PER_CPU))
+    return (
+        f"another 1 % of one CPU has to bring another {wanted:,.1f} MiB net (1 % of what the oracle saves, and at "
+        f"least {least:,.1f} MiB)"
+    )
 
 
 def highest(rows: list[Row]) -> Row | None:
-    """The row that saves most, of equal ones the one with the least CPU time; None where none saves."""
-    return min(savers(rows), key=lambda row: (-row["saved_bytes"], cpu_of(row)), default=None)
+    """The row that saves most net, of equal ones the one with the least CPU time; None where none saves."""
+    return min(savers(rows), key=lambda row: (-net_of(row), cpu_of(row)), default=None)
 
 
 def chosen_row(rows: list[Row]) -> Row | None:
     """The row that is named first; None where none saves.
 
-    It has the highest `net_worth`: going on from it to any dearer design costs more than RULE allows, and every cheaper
-    one gives up more than it spares. Where CPU times are unknown it is the `highest`.
+    It has the highest `net_worth`: what any dearer design saves more does not pay for its CPU time by the `rule`, and
+    every cheaper one saves too little for what it spares. Where CPU times are unknown it is the `highest`.
     """
-    told = [row for row in savers(rows) if row.get("oracle_share") is not None and math.isfinite(cpu_of(row))]
-    if not told:
-        return highest(rows)
-    return min(told, key=lambda row: (-net_worth(row), cpu_of(row)))
+    told = [row for row in savers(rows) if math.isfinite(cpu_of(row))]
+    return min(told, key=lambda row: (-net_worth(row), cpu_of(row))) if told else highest(rows)

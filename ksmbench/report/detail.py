@@ -8,7 +8,7 @@ import polars as pl
 
 from ksmbench.comparing import BOUNDS, Comparison
 from ksmbench.engine.cost import CostProfile, find_profile
-from ksmbench.metrics.sharing import Sharing
+from ksmbench.metrics.sharing import OTHERS, Sharing
 from ksmbench.report.charts import Chart, Plot, lines
 from ksmbench.report.curves import LABEL, MIB
 from ksmbench.report.strokes import PALETTE
@@ -165,7 +165,9 @@ def charts_of(comparison: Comparison, trace: str, labels: list[str]) -> list[Plo
 
 
 def _matrix_table(one: Sharing, mib: float) -> Row:
-    most = max((max(row) for row in one.matrix), default=0) or 1
+    # The row and the column of all others together are no measure of the single ones.
+    single = sum(name != OTHERS for name in one.spaces) or len(one.spaces)
+    most = max((max(row[:single]) for row in one.matrix[:single]), default=0) or 1
     return {
         "title": "Who shares with whom",
         "note": "MiB of the row's memory whose merged frames the column's space maps too; on the diagonal, what it "
@@ -174,7 +176,7 @@ def _matrix_table(one: Sharing, mib: float) -> Row:
         "Read from the last state of the replay; frames that a fork shares without merging do not count.",
         "heads": ["space", *one.spaces],
         "rows": [
-            [name, *({"text": show(pages, mib, 1), "heat": round(100 * pages / most)} for pages in row)]
+            [name, *({"text": show(pages, mib, 1), "heat": min(100, round(100 * pages / most))} for pages in row)]
             for name, row in zip(one.spaces, one.matrix, strict=True)
         ],
     }

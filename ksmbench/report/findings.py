@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ksmbench.comparing import BOUNDS
-from ksmbench.report.choosing import RULE, chosen_row, cpu_of, highest, net_worth, savers
+from ksmbench.report.choosing import chosen_row, cpu_of, highest, net_of, net_worth, rule, savers
 from ksmbench.report.table import show
 
 Row = dict[str, Any]
@@ -40,29 +40,31 @@ def _price(row: Row) -> str:
 
 def _why(chosen: Row, most: Row, n_savers: int) -> str:
     # What is named first, and by which rule.
-    if n_savers == 1:
-        return f"`{chosen['label']}` saves {_found(chosen)}{_price(chosen)}."
-    verb = "saves most," if chosen is most else "saves"
-    text = f"`{chosen['label']}` {verb} {_found(chosen)}{_price(chosen)}."
-    if chosen.get("oracle_share") is None or not math.isfinite(cpu_of(chosen)):
+    verb = "saves most net:" if chosen is most and n_savers > 1 else "saves"
+    text = f"`{chosen['label']}` {verb} {_found(chosen)}, {_mib(net_of(chosen))} net,{_price(chosen)}".rstrip(",") + "."
+    if not math.isfinite(cpu_of(chosen)):
         return text
     if net_worth(chosen) < 0:
-        return f"{text} By the rule of this page, {RULE}, no design here is worth its CPU time; this one comes nearest."
+        return (
+            f"{text} By the rule of this page, {rule(chosen)}, nothing here is worth its CPU time; this comes nearest."
+        )
+    if n_savers == 1:
+        return text
     rest = "nothing cheaper saves enough" if chosen is most else "what saves more costs more than that"
-    return f"{text} It is named first by a rule: {RULE}; {rest}."
+    return f"{text} It is named first by a rule: {rule(chosen)}; {rest}."
 
 
 def _most(named: Row, most: Row) -> list[str]:
     # Who saves most, where that is not the one named first.
     if named is most:
         return []
-    text = f"`{most['label']}` saves most, {_mib(most['saved_bytes'])}{_price(most)}"
-    more, dearer = most["saved_bytes"] - named["saved_bytes"], cpu_of(most) - cpu_of(named)
-    if not math.isfinite(dearer) or most.get("oracle_share") is None or named.get("oracle_share") is None:
+    text = f"`{most['label']}` saves most net, {_mib(net_of(most))}{_price(most)}"
+    more, dearer = net_of(most) - net_of(named), cpu_of(most) - cpu_of(named)
+    if not math.isfinite(dearer):
         return [f"{text}: {_mib(more)} more."]
-    share = _percent(most["oracle_share"] - named["oracle_share"], 2)
-    price = f"{_percent(abs(dearer), 2)} of one CPU {'more' if dearer >= 0 else 'less'}"
-    return [f"{text}: {_mib(more)} more ({share} of what the oracle saves) for {price}."]
+    size = _percent(abs(dearer), 2)
+    price = f"{size} of one CPU {'more' if dearer >= 0 else 'less'}" if size != _percent(0.0, 2) else "as much CPU time"
+    return [f"{text}: {_mib(more)} more for {price}."]
 
 
 def _cheapest(rows: list[Row], named: list[Row | None]) -> list[str]:
@@ -107,12 +109,15 @@ def headline(chosen: Row | None) -> str | None:
     """The one sentence to read: net saving, CPU, time, settings."""
     if chosen is None:
         return None
-    text = f"{_mib(chosen['saved_bytes_net'])} would be saved, net of KSM's own memory"
+    text = f"{_mib(net_of(chosen))} would be saved, net of KSM's own memory"
     if chosen.get("scan_cost_cpu_share") is not None:
         text += f", for {_percent(chosen['scan_cost_cpu_share'], 2)} of one CPU"
     if chosen.get("time_to_90_percent_s") is not None:
         text += f", nine tenths of it after {show(chosen['time_to_90_percent_s'])} s"
-    return f"{text}, with `{chosen['label']}`."
+    text += f", with `{chosen['label']}`"
+    if math.isfinite(cpu_of(chosen)) and net_worth(chosen) < 0:
+        return f"Merging is hardly worth its CPU time here: {text}."
+    return f"{text}."
 
 
 def against_default(rows: list[Row]) -> list[str]:

@@ -33,13 +33,23 @@ def plots(specs: Sequence[dict[str, Any]]) -> dict[str, Markup]:
     return {"vega": _script(_vega()), "specs": _for_script(list(specs))}
 
 
+def _label(text: str) -> Markup:
+    # A design with its settings: lines break after a comma, not within a part.
+    parts = [f'<span class="part">{escape(part)}</span>' for part in re.split(r"(?<=,)(?=\S)", text)]
+    return Markup("<wbr>".join(parts))
+
+
 def _code(text: str) -> Markup:
     # `name` in a sentence becomes code.
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    pieces = re.split(r"`([^`]+)`", text)
+    shown = [f"<code>{_label(piece)}</code>" if i % 2 else str(escape(piece)) for i, piece in enumerate(pieces)]
+    return Markup("".join(shown))
 
 
 def environment(*loaders: BaseLoader) -> Environment:
-    """The templates of this folder, after those of `loaders`; the filter `code` makes `name` in a sentence code."""
+    """The templates of this folder, after those of `loaders`; the filter `code` makes `name` in a sentence code,
+    `label` shows a design with its settings.
+    """
     made = Environment(
         loader=ChoiceLoader([*loaders, PackageLoader("ksmbench.report")]),
         autoescape=lambda name: bool(name and ".html" in name),
@@ -48,4 +58,5 @@ def environment(*loaders: BaseLoader) -> Environment:
         lstrip_blocks=True,
     )
     made.filters["code"] = _code
+    made.filters["label"] = _label
     return made

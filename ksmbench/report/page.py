@@ -59,6 +59,8 @@ def _section(comparison: Comparison, trace: str, lines: pl.DataFrame) -> dict[st
         "notes": comparison.notes[trace],
         "seconds": float(seconds or 0) / 1e9,  # type: ignore[arg-type]
         "findings": findings(rows, floor["frames"] * page_size, (floor["frames"] - oracle["frames"]) * page_size),
+        "order": None,
+        "rest": None,
         "columns": shown_columns(rows),
         "rows": table(rows),
         "strokes": strokes(labels),

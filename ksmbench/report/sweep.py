@@ -29,9 +29,11 @@ from ksmbench.trace.publish import publish
 FILES = ("report.html", "report.md", "samples.parquet", "summary.parquet")
 _DECADE = 10
 MAX_LINES = 8  # of a front, drawn over time
+_FEW = 12  # combinations: of more, those without a mark are folded
+_RULE = "Sorted by CPU time per GiB saved. named first: by the rule above. "
+_GOAL = "Sorted by CPU time per GiB saved. chosen, or nearest: by the goal above. "
 _ORDER = (
-    "Sorted by CPU time per GiB saved. named first: by the rule above. front: nothing else here saves as much for less "
-    "CPU time, or more for as much. default: the kernel's own settings."
+    "front: nothing else here saves as much for less CPU time, or more for as much. default: the kernel's own settings."
 )
 
 Row = dict[str, Any]
@@ -248,7 +250,8 @@ def _section(sweep: Sweep, trace: str, advice: Advice | None) -> dict[str, Any]:
             *_refusals(sweep, trace),
         ],
         "differences": None,
-        "order": _ORDER,
+        "order": (_GOAL if advice else _RULE) + _ORDER,
+        "rest": f"All {len(rows):,} combinations" if len(rows) > _FEW else None,
         "columns": shown_columns(rows),
         "rows": cells,
         "strokes": strokes([*labels, ORACLE]),

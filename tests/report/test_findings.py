@@ -3,84 +3,94 @@
 import random
 from typing import Any
 
-from ksmbench.report.choosing import RULE, WORTH, chosen_row
+import pytest
+
+from ksmbench.report.choosing import LEAST_PER_CPU, chosen_row
 from ksmbench.report.findings import against_default, findings, headline
 
 MIB = 1 << 20
 
 
-def row(label: str, saved: int, cpu: float | None, **more: Any) -> dict[str, Any]:
+def row(label: str, saved: float, cpu: float | None, **more: Any) -> dict[str, Any]:
     price = None if cpu is None or saved <= 0 else cpu * 1000
     share = {"oracle_share": saved / 100, "scan_cost_cpu_share": cpu, "cpu_s_per_gib_saved": price}
-    return {"label": label, "design": "ksm-6.18", "saved_bytes": saved * MIB} | share | more
+    sizes = {"saved_bytes": saved * MIB, "saved_bytes_net": (saved - 1) * MIB, "oracle_saved_bytes": 100 * MIB}
+    return {"label": label, "design": "ksm-6.18"} | sizes | share | more
 
 
 def test_the_named_the_most_saving_and_the_cheapest_are_told() -> None:
     rows = [
         row("cheap", 20, 0.001, cow_breaks=3),
-        row("slow", 60, 0.01, cow_breaks=7),
+        row("named", 60, 0.01, cow_breaks=7),
         row("fast", 90, 0.2, cow_breaks=1000),
-        row("mad", 91, 0.9, cow_breaks=1000),
     ]
     said = findings(rows, 400 * MIB, 100 * MIB)
     assert said == [
         "At the end of this trace at most 100.0 MiB can be saved, "
         "25.0 % of the 400.0 MiB that are used without merging.",
-        "`fast` saves 90.0 MiB (90.0 % of what the oracle saves) for 20.00 % of one CPU. It is named first by a rule: "
-        f"{RULE}; what saves more costs more than that.",
-        "`mad` saves most, 91.0 MiB for 90.00 % of one CPU: 1.0 MiB more (1.00 % of what the oracle saves) for 70.00 % "
-        "of one CPU more.",
+        "`named` saves 60.0 MiB (60.0 % of what the oracle saves), 59.0 MiB net, for 1.00 % of one CPU. It is named "
+        "first by a rule: another 1 % of one CPU has to bring another 10.0 MiB net (1 % of what the oracle saves, "
+        "and at least 10.0 MiB); what saves more costs more than that.",
+        "`fast` saves most net, 89.0 MiB for 20.00 % of one CPU: 30.0 MiB more for 19.00 % of one CPU more.",
         "`cheap` saves at the lowest price, 1.00 CPU seconds per GiB: 20.0 MiB (20.0 % of what the oracle saves).",
         "Copy-on-write breaks range from 3 (`cheap`) to 1,000 (`fast`).",
     ]
 
 
 def test_of_equals_the_one_with_less_cpu_time_is_named() -> None:
-    rows = [row("a", 80, 0.2), row("b", 80, 0.1)]
+    rows = [row("a", 80, 0.02), row("b", 80, 0.01)]
     assert chosen_row(rows) is rows[1]
     said = findings(rows, 0, 100 * MIB)
     assert said[1].startswith(
-        "`b` saves most, 80.0 MiB (80.0 % of what the oracle saves) for 10.00 % of one CPU. It is"
+        "`b` saves most net: 80.0 MiB (80.0 % of what the oracle saves), 79.0 MiB net, for 1.00 % of"
     )
     assert said[1].endswith("nothing cheaper saves enough.")
-    assert said[2] == "`b` also saves at the lowest price, 100.00 CPU seconds per GiB."
+    assert said[2] == "`b` also saves at the lowest price, 10.00 CPU seconds per GiB."
 
 
-def test_no_dearer_design_is_worth_more_than_the_named_and_no_cheaper_one_either() -> None:
+@pytest.mark.parametrize("possible", [100 * MIB, 8 << 30])
+def test_no_dearer_design_is_worth_more_than_the_named_and_no_cheaper_one_either(possible: int) -> None:
     numbers = random.Random(4)
     for _ in range(200):
-        rows = [row(str(i), numbers.randint(-5, 100), numbers.random()) for i in range(8)]
+        rows = [
+            row(str(i), numbers.uniform(-0.1, 1) * possible / MIB, numbers.random() / 5, oracle_saved_bytes=possible)
+            for i in range(8)
+        ]
         chosen = chosen_row(rows)
         assert (chosen is None) == all(each["saved_bytes"] <= 0 for each in rows)
         for each in rows if chosen else []:
-            if each["saved_bytes"] <= 0:
-                continue
-            more = each["oracle_share"] - chosen["oracle_share"]
+            more = each["saved_bytes_net"] - chosen["saved_bytes_net"]
             dearer = each["scan_cost_cpu_share"] - chosen["scan_cost_cpu_share"]
-            assert more <= dearer * WORTH
+            if each["saved_bytes"] > 0:
+                assert more <= dearer * max(possible, LEAST_PER_CPU) + 1
 
 
 def test_what_is_not_worth_its_cpu_time_is_said() -> None:
-    assert "no design here is worth its CPU time" in findings([row("a", 5, 0.5), row("b", 4, 0.6)], 0, 100 * MIB)[1]
+    rows = [row("a", 5, 0.5), row("b", 4, 0.6)]
+    said = findings(rows, 0, 100 * MIB)
+    assert said[1].endswith("nothing here is worth its CPU time; this comes nearest.")
+    assert (headline(chosen_row(rows)) or "").startswith("Merging is hardly worth its CPU time here: 4.0 MiB would be")
 
 
 def test_without_cpu_times_the_highest_saving_is_named() -> None:
     rows = [row("a", 5, None), row("b", 7, None)]
     assert chosen_row(rows) is rows[1]
-    assert findings(rows, 0, 100 * MIB)[1] == "`b` saves most, 7.0 MiB (7.0 % of what the oracle saves)."
+    assert (
+        findings(rows, 0, 100 * MIB)[1] == "`b` saves most net: 7.0 MiB (7.0 % of what the oracle saves), 6.0 MiB net."
+    )
 
 
 def test_what_a_goal_has_chosen_is_not_chosen_again() -> None:
     rows = [row("goal", 50, 0.01), row("most", 90, 0.1)]
     said = findings(rows, 0, 100 * MIB, rows[0])
     assert not any("rule" in sentence for sentence in said)
-    assert said[1].startswith("`most` saves most, 90.0 MiB for 10.00 % of one CPU: 40.0 MiB more")
+    assert said[1].startswith("`most` saves most net, 89.0 MiB for 10.00 % of one CPU: 40.0 MiB more")
 
 
 def test_the_headline_is_about_the_named() -> None:
-    told = headline(row("a", 5, 0.02, saved_bytes_net=4 * MIB, time_to_90_percent_s=7.0))
+    told = headline(row("a", 50, 0.02, time_to_90_percent_s=7.0))
     assert told == (
-        "4.0 MiB would be saved, net of KSM's own memory, for 2.00 % of one CPU, nine tenths of it after 7.0 s, "
+        "49.0 MiB would be saved, net of KSM's own memory, for 2.00 % of one CPU, nine tenths of it after 7.0 s, "
         "with `a`."
     )
     assert headline(None) is None

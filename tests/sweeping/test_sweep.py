@@ -13,7 +13,9 @@ import pytest
 
 import ksmbench
 from ksmbench import KsmbenchError, UsageError
+from ksmbench.comparing import compare
 from ksmbench.replaying import replay
+from ksmbench.report.sweep import looked_at
 from ksmbench.sweeping import Sweep, executors, running, sweep
 from ksmbench.sweeping.executors import WorkerLostError, Workers
 from ksmbench.sweeping.point import replay_point
@@ -64,6 +66,21 @@ def test_the_folder_holds_the_tables_and_no_journal(whole: Sweep) -> None:
     assert "`ksm-6.18,pages_to_scan=100,smart_scan=1` default" in markdown or "front, default" in markdown
     assert "--vary pages_to_scan=50,100,1000 --vary smart_scan=0,1" in markdown
     assert "The default of `ksm-6.18` saves" in markdown
+
+
+def test_the_named_and_the_default_show_their_last_state(trace: Path, whole: Sweep) -> None:
+    assert whole.output is not None
+    beside = compare(trace, ["ksm-6.18,pages_to_scan=100,smart_scan=1"], whole.output.with_name("beside"))
+    assert whole.sharing == {key: whole.sharing[key] for key in looked_at(whole)}
+    assert 1 <= len(whole.sharing) <= 2
+    default = next(key for key in whole.sharing if key[2] == "pages_to_scan=100,smart_scan=1")
+    assert whole.sharing[default] == next(iter(beside.sharing.values()))
+    html, markdown = ((whole.output / f"report.{kind}").read_text() for kind in ("html", "md"))
+    for title in ("Who shares with whom", "Yield per mapping", "What sharing is lost"):
+        assert f"### {title}" in markdown
+    for title in ("What ksmd&#39;s work consists of", "The cliff"):
+        assert f"<h3>{title}</h3>" in html
+    assert f"with `{','.join(next(iter(whole.sharing))[1:])}`.**" in markdown
 
 
 def test_threads_give_the_same(trace: Path, whole: Sweep) -> None:

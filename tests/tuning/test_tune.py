@@ -66,6 +66,9 @@ def test_the_folder_has_the_evidence_and_the_files(found: Tuning) -> None:
     assert "ksmbench tune" in report
     assert "--min-saving 50% --within 10s" in report
     assert f"`{found.label}` chosen" in report
+    assert f"with `{found.label}`.**" in report
+    assert f"what it shares within itself. Of `{found.label}`." in report
+    assert "named first" not in report
 
 
 def test_settings_of_the_design_stay(trace: Path) -> None:
