@@ -144,9 +144,10 @@ def test_a_sleep_in_microseconds_bounds_the_number_of_batches() -> None:
 def test_samples_have_the_columns_that_the_design_has() -> None:
     trace = synthetic_trace(2, 50, 2)
     assert replay(trace, "made-up").samples.columns == ["time_ns", *SAMPLED, "lost_ptes", "steps_dead"]
-    assert replay(trace, "ksm-6.18").samples.columns == ["time_ns", *SAMPLED, *WORK_COUNTERS]
+    work = [name for name in WORK_COUNTERS if name != "empty_addresses"]  # a release has one walk or the other
+    assert replay(trace, "ksm-6.18").samples.columns == ["time_ns", *SAMPLED, *work]
     both = compare(trace, ["ksm-6.18", "made-up,callbacks=fork,exit"]).samples
-    more = ["lost_ptes", "steps_dead", *WORK_COUNTERS]
+    more = ["lost_ptes", "steps_dead", *work]
     assert both.columns == ["trace", "design", "settings", "time_ns", *SAMPLED, *more]
     assert both.filter(design="ksm-6.18")["lost_ptes"].null_count() == len(both) / 2
     assert both.filter(settings="callbacks=fork,exit")["lost_ptes"].null_count() == 0

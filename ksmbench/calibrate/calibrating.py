@@ -124,6 +124,7 @@ _SCALARS = (
     "stale_node_ns",
     "item_made_ns",
     "item_freed_ns",
+    "empty_entry_ns",
 )
 
 

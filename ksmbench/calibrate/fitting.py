@@ -24,6 +24,7 @@ _COUNTED: dict[str, Counter] = {
     "stale_node_ns": Counter.STALE_NODES_PRUNED,
     "item_made_ns": Counter.RMAP_ITEMS_MADE,
     "item_freed_ns": Counter.RMAP_ITEMS_FREED,
+    "empty_entry_ns": Counter.EMPTY_ENTRIES,
 }
 # What a step in a stable tree waits for where the caches do not hold it, against one in an unstable tree: the node, its
 # frame and the page against the item, its page table entry, the frame and the page. The fit holds the two together.

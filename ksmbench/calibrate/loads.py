@@ -76,6 +76,15 @@ def _distinct(rng: np.random.Generator, n: int, shared: int = 24) -> Trace:
     return recipe.trace()
 
 
+def _sparse(rng: np.random.Generator, n: int, stride: int) -> Trace:
+    # One page in `stride` is there: the walk passes the other entries of the page tables.
+    recipe = Recipe(prefixes(n, 24))
+    recipe.add(0, Kind.MAP, 0, FIRST_PAGE, n * stride)
+    recipe.add(0, Kind.MADVISE, 0, FIRST_PAGE, n * stride, int(Advice.MERGEABLE))
+    recipe.add(0, Kind.WRITE, 0, FIRST_PAGE + stride * np.arange(n), 1, rng.permutation(n) + 1)
+    return recipe.trace()
+
+
 def _copies(rng: np.random.Generator, n_contents: int, copies: int) -> Trace:
     recipe = Recipe(prefixes(n_contents, 24))
     recipe.hold(rng.permutation(np.tile(np.arange(n_contents) + 1, copies)))
@@ -153,6 +162,8 @@ def calibration_loads(quick: bool = False) -> list[Load]:
         load("4,000 contents 15 times", _copies(rng, 4000 // part, 15), 3, 60_000 // part),
         load("20,000 contents 3 times", _copies(rng, late, 3), 3, 3 * late),
         load("pairs and distinct", _both_trees(rng, late), 4, 3 * late),
+        load("one page in 64", _sparse(rng, many, 64), 4, many),
+        load("one page in 512", _sparse(rng, some, 512), 4, some),
         load("batches of 10", _distinct(rng, some), 3, some, 10),
         load("batches of 100", _distinct(rng, some), 10, some, 100),
         load("smart scan", _distinct(rng, most), 12, most, smart_scan=1),

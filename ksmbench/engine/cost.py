@@ -34,7 +34,7 @@ class CostProfile:
     hz: int  # 1/s, jiffies
     batch_ns: float  # waking up and looking around
     scanned_ns: float  # a page returned to be processed
-    skipped_ns: float  # a page passed over by smart scan; in the designs of 2009 a step that met no page
+    skipped_ns: float  # a page passed over by smart scan; an address without a page, where each is looked at alone
     checksum_ns: float
     merge_ns: float  # a page-table entry redirected
     compared_kib_ns: float  # 1,024 bytes compared
@@ -49,6 +49,7 @@ class CostProfile:
     stale_node_ns: float = 0.0  # a node without a page pruned
     item_made_ns: float = 0.0
     item_freed_ns: float = 0.0
+    empty_entry_ns: float = 0.0  # a page-table entry without a page that a range walk passes
     measured: dict[str, Any] = field(default_factory=dict, compare=False)  # machine, date, errors: for people, no price
 
     def prices(self) -> dict[str, tuple[float, ...]]:
@@ -62,6 +63,7 @@ class CostProfile:
         counted = (
             *(self.scanned_ns, step, step, step, step, self.checksum_ns),
             *(self.merge_ns, self.stable_node_ns, self.stale_node_ns, self.item_made_ns, self.item_freed_ns),
+            *(self.empty_entry_ns, step),
         )
         trees = [descent_ns(getattr(self, name), self.warm_levels) for name in _TREES]
         ns = np.concatenate(
@@ -133,7 +135,7 @@ def parse_profile(data: Any) -> CostProfile:
         data = _from_first_format(data)
     elif data["format"] != FORMAT:
         raise ValueError(f"format {data['format']!r} is not known here; 1 and {FORMAT} are")
-    required = {item.name for item in fields(CostProfile)} - {"measured"}
+    required = {item.name for item in fields(CostProfile)} - {"measured", "empty_entry_ns"}
     if data.get("format", 1) == 1:
         required -= {"warming_ns", "long_comparison_ns", "stable_node_ns", "stale_node_ns"}
         required -= {"item_made_ns", "item_freed_ns"}

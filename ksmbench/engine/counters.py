@@ -53,11 +53,13 @@ class Counter(IntEnum):
     STABLE_NODES_MADE = 35  # each write-protects the page that becomes KSM's in place
     STALE_NODES_PRUNED = 36
     COMPARING_NS = 37  # of CPU_NS, what searches in trees and the bytes they read took
-    RMAP_ITEMS = 38  # not sampled, but what the kernel derives others from
+    EMPTY_ENTRIES = 38  # page-table entries without a page that the range walk of 6.18 passed in mergeable memory
+    EMPTY_ADDRESSES = 39  # the same in addresses, which releases before that look at one by one
+    RMAP_ITEMS = 40  # not sampled, but what the kernel derives others from
 
 
 N_COUNTERS = len(Counter)
-N_SAMPLED = Counter.COMPARING_NS + 1
+N_SAMPLED = Counter.EMPTY_ADDRESSES + 1
 ROW_COUNTERS: tuple[str, ...] = tuple(counter.name.lower() for counter in Counter)[:N_SAMPLED]  # the engine's rows
 SAMPLED: tuple[str, ...] = ROW_COUNTERS[: Counter.LOST_PTES]
 REVIEW_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.LOST_PTES : Counter.STABLE_COMPARISONS]

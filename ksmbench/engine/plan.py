@@ -17,7 +17,7 @@ from ksmbench.engine.memory import FOLIO_PAGES
 from ksmbench.engine.universe import find_universe
 from ksmbench.errors import TraceError, UsageError
 from ksmbench.trace.columns import Trace
-from ksmbench.trace.schema import Kind
+from ksmbench.trace.schema import PAGE_LIMIT, Kind
 
 # Bytes of engine state: memory (42), items (20), stable nodes (44 each, a reserve of one per entry).
 BYTES_PER_ENTRY = 110
@@ -61,6 +61,18 @@ class Plan:
         lengths = rows[:, 1] - rows[:, 0]
         result: npt.NDArray[np.int64] = np.repeat(rows[:, 0] - (np.cumsum(lengths) - lengths), lengths)
         return result + np.arange(len(result))
+
+    def holes(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The pages without entries that follow one: its number, the first of them, the page behind the last."""
+        lengths = [len(rows) for rows in self.intervals]
+        rows = np.concatenate(self.intervals) if self.intervals else np.zeros((0, 2), np.int64)
+        stop = np.full(len(rows), PAGE_LIMIT, np.int64)
+        stop[:-1] = rows[1:, 0]
+        ends = np.cumsum(lengths)[np.array(lengths, np.int64) > 0] - 1 if lengths else np.zeros(0, np.int64)
+        stop[ends] = PAGE_LIMIT
+        entry = np.cumsum(rows[:, 1] - rows[:, 0]) - 1
+        found = stop > rows[:, 1]
+        return entry[found], rows[found, 1], stop[found]
 
     @property
     def is_snapshot(self) -> bool:

@@ -32,6 +32,8 @@ PRICED: tuple[int, ...] = tuple(
         Counter.STALE_NODES_PRUNED,
         Counter.RMAP_ITEMS_MADE,
         Counter.RMAP_ITEMS_FREED,
+        Counter.EMPTY_ENTRIES,
+        Counter.EMPTY_ADDRESSES,
     )
 )
 N_PRICED = len(PRICED)

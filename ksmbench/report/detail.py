@@ -31,6 +31,8 @@ def work_of(last: Row, profile: CostProfile) -> list[tuple[str, float]]:
             ("pages_scanned", profile.scanned_ns),
             ("rmap_items_made", profile.item_made_ns),
             ("rmap_items_freed", profile.item_freed_ns),
+            ("empty_entries", profile.empty_entry_ns),
+            ("empty_addresses", profile.skipped_ns),
         ),
         priced(("pages_skipped", profile.skipped_ns)),
         priced(("checksums", profile.checksum_ns)),

@@ -44,7 +44,7 @@ def _by_kernel(before: dict[str, int], name: str, value: int) -> Stored:
 
 
 def _by_twin(before: dict[str, int], name: str, value: int) -> Stored:
-    ksm = Ksm(Memory(_FEATURES), [0], [0], _FEATURES, before)
+    ksm = Ksm(Memory(_FEATURES), [0], [0], _FEATURES, before, [])
     taken = tune(ksm, name, value)
     return taken, ksm.settings[name]
 

@@ -65,8 +65,15 @@ class Ksm:
     """The state of KSM; `ring` is the order after its head."""
 
     def __init__(
-        self, memory: Memory, lcp: list[int], checksums: list[int], features: Features, settings: dict[str, int]
+        self,
+        memory: Memory,
+        lcp: list[int],
+        checksums: list[int],
+        features: Features,
+        settings: dict[str, int],
+        tables: list[set[int]],
     ) -> None:
+        self.tables = tables  # of each mm by its number, the page tables that are taken to be there
         self.memory = memory
         self.features = features
         self.lcp = lcp
@@ -189,11 +196,19 @@ class Ksm:
             self.pos = page + 1
             frame = mm.frame(page)
             if frame is None:
+                self._pass_empty(mm, page)
                 continue
             item = self._claim(slot, page)
             if not self._smart_skip(frame, item):
                 return item, frame
         return None
+
+    def _pass_empty(self, mm: Mm, page: int) -> None:
+        """11, range walk: before it every address is a step; with it what a page table holds, and a missing table."""
+        if not self.features.range_walk:
+            self.work.empty_addresses += 1
+        elif page // 512 in self.tables[mm.number] or page % 512 == 0:
+            self.work.empty_entries += 1
 
     def _claim(self, slot: Slot, page: int) -> Item:
         for old in sorted(slot.items):

@@ -60,6 +60,7 @@ class Mm:
 
     def __init__(self, space: int) -> None:
         self.space = space
+        self.number = space  # a program that replaces another gets one behind those of the spaces
         self.alive = True
         self.areas: dict[int, Area] = {}
         self.table: dict[int, Frame | str] = {}

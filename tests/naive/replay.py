@@ -1,7 +1,9 @@
 """Time: events and batches of ksmd in their order, and what is counted after each batch."""
 
 from ksmbench.designs.ksm.features import Features
+from ksmbench.engine import machine
 from ksmbench.engine.cost import CostProfile
+from ksmbench.engine.plan import make_plan
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 from tests.naive.advisor import end_of_scan
@@ -31,6 +33,13 @@ def _first_spaces(trace: Trace) -> list[int]:
     return [space for space in range(len(trace.spaces)) if space not in children]
 
 
+def _page_tables(trace: Trace) -> list[set[int]]:
+    """Of each mm, the page tables of the pages that the plan has entries for."""
+    plan = make_plan(trace)
+    pages, base, end = plan.pages() // 512, plan.columns[machine.BASE], plan.columns[machine.END]
+    return [set(pages[first:last].tolist()) for first, last in zip(base, end, strict=True)]
+
+
 class Replay:
     """One replay; ksmd works or sleeps until `due`, or idles where that is None."""
 
@@ -38,10 +47,13 @@ class Replay:
         self.trace = trace
         self.cost = cost
         self.memory = Memory(features)
-        self.ksm = Ksm(self.memory, trace.contents.lcp.tolist(), trace.contents.checksum.tolist(), features, settings)
+        contents = trace.contents
+        self.ksm = Ksm(
+            self.memory, contents.lcp.tolist(), contents.checksum.tolist(), features, settings, _page_tables(trace)
+        )
         self.began = int(trace.events.time_ns[0])
         self.refused = 0
-        self.verbs = Verbs(self.memory, self.ksm)
+        self.verbs = Verbs(self.memory, self.ksm, len(trace.spaces))
         for space in _first_spaces(trace):
             self.memory.mms[space] = Mm(space)
         self.due: int | None = None

@@ -30,13 +30,15 @@ class NoHooks:
 class Verbs:
     """Applies events."""
 
-    def __init__(self, memory: Memory, hooks: Hooks) -> None:
+    def __init__(self, memory: Memory, hooks: Hooks, n_spaces: int = 0) -> None:
         self.memory = memory
         self.hooks = hooks
+        self.next_number = n_spaces  # of the mm that the next exec makes
 
     def apply(self, kind: int, space: int, page: int, count: int, value: int, numa: int = 0) -> None:
         """One event; `tune` is not among them. Frames that it allocates are on NUMA node `numa`."""
         mm = self.memory.mms.get(space)
+        self.next_number += kind == Kind.EXEC
         if kind == Kind.MARK or mm is None:
             return
         pages = range(page, page + count)
@@ -176,6 +178,7 @@ class Verbs:
 
     def _exec(self, mm: Mm) -> None:
         new = Mm(mm.space)
+        new.number = self.next_number - 1
         new.merge_any = mm.merge_any and bool(self.memory.features.exec_inherits)
         if new.merge_any and self.memory.features.exec_registers:
             self.hooks.register(new)

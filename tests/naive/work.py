@@ -24,6 +24,7 @@ EVERY_PRICE = CostProfile(
     stale_node_ns=89.9,
     item_made_ns=97.1,
     item_freed_ns=149.3,
+    empty_entry_ns=3.3,
 )
 
 
@@ -49,6 +50,8 @@ class Work:
     nodes_pruned: int = 0
     items_made: int = 0
     items_freed: int = 0
+    empty_entries: int = 0
+    empty_addresses: int = 0
 
     def begin_search(self, tree: str) -> Search:
         """One more descent."""
@@ -75,6 +78,8 @@ class Work:
             "rmap_items_freed": self.items_freed,
             "stable_nodes_made": self.nodes_made,
             "stale_nodes_pruned": self.nodes_pruned,
+            "empty_entries": self.empty_entries,
+            "empty_addresses": self.empty_addresses,
         }
 
 
@@ -101,6 +106,8 @@ class Bill:
             (cost.stale_node_ns, done["stale_nodes_pruned"]),
             (cost.item_made_ns, done["rmap_items_made"]),
             (cost.item_freed_ns, done["rmap_items_freed"]),
+            (cost.empty_entry_ns, done["empty_entries"]),
+            (cost.skipped_ns, done["empty_addresses"]),
         ):
             total += round(16 * price) * units
         for search in self.work.searches[self.searches :]:

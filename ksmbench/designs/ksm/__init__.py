@@ -35,6 +35,7 @@ from ksmbench.designs.ksm.features import (
     parse_release,
     releases,
 )
+from ksmbench.designs.ksm.holes import add_holes
 from ksmbench.designs.ksm.loop import ADVISE, replay_loop
 from ksmbench.designs.ksm.release import counters_of, files_of, load_release, settings_of, space_counters_of
 from ksmbench.designs.ksm.scan import batch
@@ -69,6 +70,7 @@ def _machine(features: Features, trace: Trace, plan: Plan, settings: dict[str, i
     plan.load(machine)
     add_memory(machine, plan.n_entries, plan.n_mms, plan.n_folios)
     at.add_items(machine, plan.n_entries)
+    add_holes(machine, plan, features.range_walk)
     at.add_nodes(machine, 0)
     at.add_slots(machine, plan.n_mms)
     at.add_trees(machine, _numa_nodes(plan), plan.n_entries)

@@ -1,9 +1,9 @@
 """What Linux's releases decide differently, as one table: `Features` of a release, and the release of each change.
 
-The engine reads a feature where it decides something; there is one engine for all releases. What changes no counter is
-not here: the range walk of the scan (6.18 and late updates), jhash2 (to 4.x) and xxhash (from 5.0), the LRU drain,
-waits for locks, how a merged page is unshared (a write fault to 6.1, an unshare fault from 6.2), the odd rounding of
-sleeps of a second and more (4.14 to 6.17).
+The engine reads a feature where it decides something; there is one engine for all releases. What changes neither
+counters nor the work is not here: jhash2 (to 4.x) and xxhash (from 5.0), the LRU drain, waits for locks, how a merged
+page is unshared (a write fault to 6.1, an unshare fault from 6.2), the odd rounding of sleeps of a second and more
+(4.14 to 6.17).
 
 Facts are those of `ksm-semantics.md` 11; "seen" and "absent" name the sources that were read there. Updates of a series
 carry changes of later ones, so nothing may be inferred from a number alone: UPDATES lists what is known.
@@ -15,6 +15,7 @@ from typing import NamedTuple
 class Features(NamedTuple):
     """What a release decides; the defaults are the newest release's, 1 is yes."""
 
+    range_walk: int = 1  # the scan skips page tables that are not there; before, it looked at every address
     stable_forgets: int = 1  # an item that leaves a stable node loses its checksum, age and skips
     merge_any_survives: int = 1  # a dropped slot keeps MERGE_ANY, and the next mapping registers the mm again
     fork_counts_afresh: int = 1  # a child's counters begin at 0, its zero pages are added to the global count
@@ -51,7 +52,7 @@ Series = tuple[int, ...]  # (6, 18), or (2, 6, 35)
 _7_3 = Features()
 _6_19 = _7_3._replace(stable_forgets=0)
 _6_18 = _6_19._replace(merge_any_survives=0)
-_6_12 = _6_18._replace(fork_counts_afresh=0)
+_6_12 = _6_18._replace(fork_counts_afresh=0, range_walk=0)
 _6_11 = _6_12._replace(split_maps_zero=0)
 _6_10 = _6_11._replace(checksum_first=0, chain_takes_any=0)
 _6_8 = _6_10._replace(exec_registers=0, pages_scanned_bug=2)
@@ -101,11 +102,15 @@ MAINLINE: dict[Series, Features] = {
 # Updates that brought later changes into a series, oldest first: (number of the update, features from it on).
 UPDATES: dict[Series, tuple[tuple[int, Features], ...]] = {
     (6, 18): ((2, _6_19),),
-    (6, 17): ((4, _6_18),),  # Debian's 6.17.13 still drops MERGE_ANY, seen running
-    (6, 12): ((54, _6_18), (63, _6_19)),
+    # Of the range walk only 5.10.249 is known exactly; the others have it at the latest from the number given here.
+    (6, 17): ((4, _6_18._replace(range_walk=0)), (13, _6_18)),  # Debian's 6.17.13 still drops MERGE_ANY, seen running
+    (6, 12): ((54, _6_18._replace(range_walk=0)), (63, _6_19)),
     (6, 9): ((3, _6_8._replace(exec_registers=1)), (5, _6_8._replace(exec_registers=1, pages_scanned_bug=1))),
     (6, 8): ((12, _6_8._replace(exec_registers=1)),),
     (6, 6): ((34, _6_6._replace(pages_scanned_bug=1)),),
+    (6, 1): ((161, _6_1._replace(range_walk=1)),),
+    (5, 15): ((200, _5_9._replace(range_walk=1)),),
+    (5, 10): ((249, _5_9._replace(range_walk=1)),),
 }
 NEWEST: Series = (7, 3)
 # Kernels that were run and compared with the engine batch by batch: docs/fidelity.md.
@@ -145,6 +150,12 @@ CHANGES: dict[str, Change] = {
         "an mm without mergeable mappings that ksmd drops keeps what prctl set, and its next mapping registers it "
         "again; before, the drop cleared it",
         '"mm/ksm: fix exec/fork inheritance support for prctl"',
+    ),
+    "range_walk": Change(
+        "6.18 (and late updates of 5.10 to 6.17)",
+        "the scan passes over page tables that are not there; before, it looked at every address of a mergeable "
+        "mapping, which no counter of the kernel shows and CPU time does",
+        'f5548c318d65 ("ksm: use range-walk function to jump over holes in scan_get_next_rmap_item")',
     ),
     "fork_counts_afresh": Change(
         "6.18 (and 6.17.4, 6.12.54)",

@@ -68,6 +68,7 @@ _SETTINGS: tuple[tuple[str, int, Setting], ...] = (
 _BUG = "count pages_scanned as 6.6 to 6.9 did before their fix (not a file of the kernel)"
 
 _FEATURE_SCALARS = {
+    "range_walk": at.RANGE_WALK,
     "stable_forgets": at.STABLE_FORGETS,
     "merge_any_survives": at.MERGE_ANY_SURVIVES,
     "fork_counts_afresh": at.FORK_COUNTS_AFRESH,
@@ -91,6 +92,7 @@ _ABSENT_SCALARS = {  # the same where 1 says that a release has it not
     "zero_pages_counted": machine.ZERO_UNTOLD,
 }
 _COUNTER_FEATURES = {
+    "empty_entries": "range_walk",
     "pages_scanned": "pages_scanned",
     "pages_skipped": "smart_scan",
     "ksm_zero_pages": "zero_pages_counted",
@@ -123,7 +125,8 @@ def counters_of(features: Features) -> tuple[str, ...]:
     return tuple(
         name
         for name in (*SAMPLED, *WORK_COUNTERS)
-        if name not in _COUNTER_FEATURES or getattr(features, _COUNTER_FEATURES[name])
+        if getattr(features, _COUNTER_FEATURES.get(name, ""), True)
+        and not (name == "empty_addresses" and features.range_walk)
     )
 
 

@@ -1,5 +1,6 @@
 """ksmd's cursor and its batches (2.2 to 2.4), and smart scan (5)."""
 
+from ksmbench.designs.ksm.holes import pass_empty
 from ksmbench.designs.ksm.merge import cmp_and_merge_page, detach
 from ksmbench.designs.ksm.ring import lapse
 from ksmbench.designs.ksm.stable import probe_parked
@@ -152,7 +153,9 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
         keep = False
         if u8(m, ALIVE)[mm]:
             from_start = m[POSITION] == i64(m, BASE)[mm]
+            first = m[POSITION]
             e = _walk(m, mm)
+            pass_empty(m, mm, first, e)
             if e >= 0:
                 m[POSITION] = e + 1
                 return e

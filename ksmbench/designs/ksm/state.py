@@ -73,6 +73,7 @@ SPLIT_NEEDS_NO_PINS = DESIGN_SCALARS + 38
 RESTARTS_ON_STALE = DESIGN_SCALARS + 39
 RUN2_DROPS_NODES = DESIGN_SCALARS + 40
 SKIPS_OWN_NODE_ONLY = DESIGN_SCALARS + 41
+RANGE_WALK = DESIGN_SCALARS + 42
 
 # Columns: struct ksm_rmap_item, [n_entries]
 ITEM_STATE = DESIGN_COLUMNS + 0  # uint8 EXISTS | UNSTABLE | STABLE | CHECKSUMMED
@@ -106,6 +107,8 @@ NODE_NUMA = DESIGN_COLUMNS + 25  # int32, the NUMA node in whose tree a stable n
 ITEM_NUMA = DESIGN_COLUMNS + 26  # uint8 [n_entries] of its unstable tree; no rows where there is one NUMA node
 INHERITED_ITEMS = DESIGN_COLUMNS + 27  # int64 [n_mms] what a fork handed on of SLOT_ITEMS and SLOT_MERGING
 INHERITED_MERGING = DESIGN_COLUMNS + 28
+HOLE_OF = DESIGN_COLUMNS + 29  # int32 [n_entries] the row of HOLE_STEPS for the pages that follow, or NULL
+HOLE_STEPS = DESIGN_COLUMNS + 30  # int64 [n_holes] see holes
 
 # rows of ROOTS, of NUMA node 0 or of all; node k's are 2 * k further
 STABLE_TREE = np.int64(0)

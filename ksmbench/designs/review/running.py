@@ -51,7 +51,7 @@ COUNTERS = (
     "merges",
     "cpu_ns",
     *REVIEW_COUNTERS,
-    *(name for name in WORK_COUNTERS if name != "stale_nodes_pruned"),
+    *(name for name in WORK_COUNTERS if name not in ("stale_nodes_pruned", "empty_entries", "empty_addresses")),
 )
 _SCALARS = {  # of the settings
     "run": at.RUN,
@@ -85,19 +85,12 @@ class Parts:
     merge_pid: bool = False  # has the files merge_pid and unmerge_pid
 
 
-def _last_entries(plan: Plan) -> Any:
-    last = np.zeros(plan.n_entries, bool)
-    ends = plan.columns[machine_at.END]
-    last[ends[ends > plan.columns[machine_at.BASE]] - 1] = True
-    return last
-
-
 def _machine(parts: Parts, trace: Trace, plan: Plan, settings: dict[str, int]) -> Machine:
     machine = Machine()
     plan.load(machine)
     add_memory(machine, plan.n_entries, plan.n_mms, plan.n_folios)
     add_tracking(machine, plan.n_entries, plan.n_mms)
-    at.add_items(machine, plan.pages(), _last_entries(plan))
+    at.add_items(machine, plan)
     at.add_mms(machine, plan.n_mms)
     m = machine.m
     by_area = parts.regions or settings.get("list")

@@ -10,7 +10,6 @@ places are regions or areas 41 more.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
@@ -24,8 +23,8 @@ from ksmbench.engine.machine import (
     i64,
 )
 from ksmbench.engine.parts import part
+from ksmbench.engine.plan import Plan
 from ksmbench.engine.rbtree import make_rows
-from ksmbench.trace.schema import PAGE_LIMIT
 
 NULL = np.int64(-1)
 HEAD = np.int64(0)  # of the list of places
@@ -125,19 +124,16 @@ MERGE_PID_STORE = -2  # numbers of SETTING_OF for the files that are no setting
 UNMERGE_PID_STORE = -3
 
 
-def add_items(machine: Machine, pages: npt.NDArray[np.int64], last: npt.NDArray[np.bool_]) -> None:
-    """No items yet for entries with these page numbers; `last` marks the last entry of each mm."""
-    n = len(pages)
-    gap = np.empty(n, np.int64)
-    gap[:-1] = pages[1:] - pages[:-1] - 1
-    gap[last] = PAGE_LIMIT - pages[last] - 1
-    holes = np.flatnonzero(gap)
+def add_items(machine: Machine, plan: Plan) -> None:
+    """No items yet for the entries of the plan, and for the holes between them."""
+    n = plan.n_entries
+    entry, first, stop = plan.holes()
     hole_of = np.full(n, NULL, np.int32)
-    hole_of[holes] = np.arange(len(holes))
-    machine[PAGES] = pages
+    hole_of[entry] = np.arange(len(entry))
+    machine[PAGES] = plan.pages()
     machine[HOLE_OF] = hole_of
-    machine[HOLE_PAGES] = gap[holes]
-    machine[HOLE_ITEMS] = np.zeros(len(holes), np.int64)
+    machine[HOLE_PAGES] = stop - first
+    machine[HOLE_ITEMS] = np.zeros(len(entry), np.int64)
     machine[ITEM_STATE] = np.zeros(n, np.uint8)
     machine[OLDCHECKSUM] = np.zeros(n, np.uint32)
     for column in (ITEM_PASS, ITEM_ELEMENT, ITEM_NEXT, ITEM_PREV, PLACE_OF, ELEMENT_HEAD, ELEMENT_FREE):
