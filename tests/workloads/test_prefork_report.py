@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 
 from ksmbench.errors import UsageError
 from workloads.prefork_report import REPORT
-from workloads.prefork_report.answers import answer, cpu_at
+from workloads.prefork_report.answers import answer, cpu_at, whole_seconds
 from workloads.prefork_report.page import FILES, check_output, write
 from workloads.prefork_report.replays import MAIN, PLAN, Plan, Replays, replay_all
 
@@ -47,6 +48,20 @@ def test_cpu_at_equal_saving_lies_between_two_rates_or_is_unknown(replays: Repla
     middle = cpu_at(fixed, (low["saved_bytes_mean"] + high["saved_bytes_mean"]) / 2)
     assert middle == pytest.approx((low["scan_cost_cpu_share"] + high["scan_cost_cpu_share"]) / 2)
     assert cpu_at(fixed, 2 * high["saved_bytes_mean"]) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(1.9, "dearer than it is"), (0.4, "cheaper than it is"), (3.05, "hardly a difference")]
+)
+def test_what_comes_of_whole_seconds_is_told_by_the_passes(replays: Replays, seconds: float, told: str) -> None:
+    advised = next(one for one in replays.advised(MAIN) if one.smart_scan)
+    n = 10
+    ends = [int((advised["seconds"] - (n - i) * seconds / 100) * 1e9) for i in range(n)]
+    passes = pl.DataFrame({"end_ns": ends, "seconds": [seconds] * n, "cpu_s": [0.1 * seconds] * n})
+    (text,) = whole_seconds(replace(advised, passes=passes))
+    assert told in text
+    assert "where it takes 10.0 %" in text
+    assert whole_seconds(replace(advised, passes=passes.clear())) == []
 
 
 def test_the_shipped_report_is_of_this_plan_and_its_files_agree() -> None:

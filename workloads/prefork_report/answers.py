@@ -11,6 +11,7 @@ Cell = tuple[str, Callable[[Replay], float | int | None], int]
 EQUAL = 0.01  # savings that differ by less are equal
 PUBLISHED_FEWER = 0.20  # at least
 PROCESSED_OF_OLD = 1 / 9  # a page that never merges is looked at in one pass of nine once it is old
+SEEN = 0.05  # a share of CPU that is reckoned wrong by less is about right
 FLOOR = 0.10  # of a CPU, below which the advisor's formula does not go
 
 _CELLS: tuple[Cell, ...] = (
@@ -201,6 +202,48 @@ def advisor(replays: Replays) -> Answer:
     return answer
 
 
+def _late_passes(one: Replay) -> pl.DataFrame:
+    # Of the second half, with the seconds that the advisor counts: whole ones, one at least.
+    if one.passes is None:
+        return pl.DataFrame({"seconds": [], "cpu_s": [], "counted": []}, strict=False)
+    late = one.passes.filter(pl.col("end_ns") >= int(one["seconds"] * 5e8))
+    return late.with_columns(pl.col("seconds").floor().clip(1.0).alias("counted"))
+
+
+def _shares(late: pl.DataFrame) -> tuple[float, float]:
+    # Of a CPU: what the advisor reckons that passes take on average, and what they take.
+    reckoned = float((late["cpu_s"] / late["counted"]).mean())  # type: ignore[arg-type]
+    return reckoned, float(late["cpu_s"].sum() / late["seconds"].sum())
+
+
+def _reckoned(one: Replay) -> str:
+    late = _late_passes(one)
+    if late.is_empty():
+        return "about right"
+    reckoned, used = _shares(late)
+    return "about right" if abs(reckoned / used - 1) < SEEN else "too much" if reckoned > used else "too little"
+
+
+def whole_seconds(one: Replay) -> list[str]:
+    """What comes of the advisor's division by whole seconds; nothing where no full scan ended in the second half."""
+    late = _late_passes(one)
+    if late.is_empty():
+        return []
+    reckoned, used = _shares(late)
+    told = (
+        f"With smart scan a full scan takes {n(late['seconds'].mean(), 2)} s in the second half. The advisor counts "
+        f"whole seconds, one at least, {n(late['counted'].mean(), 2)} s on average, and so reckons that ksmd takes "
+        f"{percent(reckoned)} of a CPU where it takes {percent(used)}"
+    )
+    pages = n(one.late["pages_to_scan"].mean())
+    follows = {
+        "about right": f": hardly a difference, and pages_to_scan is {pages} on average.",
+        "too much": f": a page seems dearer than it is, so fewer pages make the floor's 10 %: {pages} on average.",
+        "too little": f": a page seems cheaper than it is, so more pages make the floor's 10 %: {pages} on average.",
+    }
+    return [told + follows[_reckoned(one)]]
+
+
 def why(replays: Replays) -> Answer:
     """What differs from the published, and the measured evidence for why."""
     answer = Answer(
@@ -247,6 +290,7 @@ def why(replays: Replays) -> Answer:
         for s in (0, 1)
     )
     cost = (default_off.per_pass("cpu_ns") or 0) / 1e9
+    decide = " decides" if _reckoned(default_on) == "about right" else " and its whole seconds decide"
     target = replays.plan.targets[0]
     if cost:
         answer.sentences += [
@@ -258,12 +302,7 @@ def why(replays: Replays) -> Answer:
             f"{percent(default_off.late_cpu, 2)} in the second half. Memory of {n(FLOOR * target / cost)} "
             f"times this size would need the "
             f"floor's rate for a pass in {target} s: on smaller hosts the target cannot be what the advisor aims at.",
-            f"With smart scan a full scan takes {n((default_on.per_pass('time_ns') or 0) / 1e9, 2)} s in the "
-            f"second half. The advisor "
-            f"divides its CPU time by whole seconds, one at least: it sees "
-            f"{percent((default_on.per_pass('cpu_ns') or 0) / 1e9)} of a CPU "
-            f"where {percent(default_on.late_cpu)} is used, and raises pages_to_scan up to the highest allowed "
-            f"for it.",
+            *whole_seconds(default_on),
         ]
     steady = [
         percent(float(r.late["pages_to_scan"].mean()) / float(r.samples["pages_to_scan"].max()))
@@ -276,7 +315,7 @@ def why(replays: Replays) -> Answer:
         f"merged, which bounds it at "
         f"{percent(bound)}. The advisor's target time never matters with the defaults: this memory is too "
         f"small for it (a full scan "
-        f"costs {n(cost, 2)} s of CPU time), and its floor of 10 % of a CPU and its whole seconds decide; it "
+        f"costs {n(cost, 2)} s of CPU time), and its floor of 10 % of a CPU{decide}; it "
         f"settles at {both(steady)} "
         f"of its peak without and with smart scan."
     )

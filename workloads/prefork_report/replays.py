@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -39,6 +39,7 @@ class Replay:
     pages_to_scan: int | None
     target: int | None
     result: Result
+    passes: pl.DataFrame | None = None  # of the advisor's replays, as `ended_passes` has them
 
     @property
     def settings(self) -> dict[str, int]:
@@ -137,11 +138,24 @@ class Replays:
         return list(zip(self.fixed(trace, 0), self.fixed(trace, 1), strict=True))
 
 
+def ended_passes(batches: pl.DataFrame) -> pl.DataFrame:
+    """`end_ns`, `seconds` and `cpu_s` of each full scan but the first, from samples of every batch."""
+    ended = batches.filter(pl.col("full_scans") > pl.col("full_scans").shift(1, fill_value=0))
+    return ended.select(
+        pl.col("time_ns").alias("end_ns"),
+        (pl.col("time_ns").diff() / 1e9).alias("seconds"),
+        (pl.col("cpu_ns").diff() / 1e9).alias("cpu_s"),
+    ).drop_nulls()
+
+
 def _replay(trace: Trace, name: str, smart_scan: int, rate: int | None, target: int | None, plan: Plan) -> Replay:
     made = Replay(name, smart_scan, rate, target, None)  # type: ignore[arg-type]
     policy = {"policy": "advisor"} if target else {}
     result = replay(trace, DESIGN, sample=1.0, until=plan.until, **policy, **made.settings)  # type: ignore[arg-type]
-    return Replay(name, smart_scan, rate, target, result)
+    if target is None:
+        return replace(made, result=result)
+    batches = replay(trace, DESIGN, sample="batch", until=plan.until, **policy, **made.settings)  # type: ignore[arg-type]
+    return replace(made, result=result, passes=ended_passes(batches.samples))
 
 
 def replay_all(plan: Plan, jobs: int, tell: Callable[[str], None] = lambda _: None) -> Replays:
