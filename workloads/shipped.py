@@ -65,7 +65,7 @@ def _row(name: str, found: dict[str, Any]) -> list[str]:
         _mib(end["pages"]),
         _mib(end["frames"]),
         _mib(end["zero_pages"]),
-        f"{100 * equal / others:.0f} %",
+        f"{100 * equal / others:.0f} %" if others else "–",
         _mib(end["oracle_saved_pages"]),
         f"{found['contents']['distinct']:,}",
         f"{found['events']:,}",

@@ -51,7 +51,7 @@ def _steps(guest: Guest, path: Path, mebibytes: int, left: int) -> None:
 
 
 def main() -> None:
-    """Run the steps; then both guests end."""
+    """Run the steps; both guests go on until the recording ends and tells this process to."""
     folder, mebibytes, left, mergeable = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     image = build(folder)
@@ -65,6 +65,7 @@ def main() -> None:
             for guest in guests:
                 guest.wait_until_ready()
             _steps(*started[0], mebibytes, left)
+            signal.pause()
         finally:
             for guest in guests:
                 guest.end()
