@@ -4,11 +4,11 @@ from workloads.prefork_prctl.service import ITEMS
 from workloads.prefork_server.__main__ import record_server
 from workloads.recording import recorder
 
-_REQUESTS_PER_S = 120
+REQUESTS_PER_S = 120
 
 main = recorder(
     "prefork-prctl-32",
-    lambda wanted: record_server(wanted, "workloads.prefork_prctl.service", items=ITEMS, rate=_REQUESTS_PER_S),
+    lambda wanted: record_server(wanted, "workloads.prefork_prctl.service", items=ITEMS, rate=REQUESTS_PER_S),
 )
 
 if __name__ == "__main__":
