@@ -56,7 +56,7 @@ store_unmerged() {
     echo 2 > run
     if ! echo "$2" > "$1"; then
         echo "$was" > run
-        echo "ksm.sh: the kernel refuses $1=$2; nothing else was changed" >&2
+        echo "ksm.sh: the kernel refuses $1=$2, though nothing is merged now; run is $was again" >&2
         exit 1
     fi
 }

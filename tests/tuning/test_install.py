@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from ksmbench.tuning.install import FOLDER, files
-from ksmbench.validate.sysfs import KsmSession, read
+from ksmbench.validate.sysfs import KsmSession, read, store
 from tests.kernel.needs import needs_kernel
 
 SETTINGS: dict[str, int | str] = {
@@ -135,3 +137,31 @@ def test_the_kernel_takes_every_store_from_any_state(tmp_path: Path, advised: in
         done = subprocess.run(command, text=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert {name: read(name) for name in expected} == expected
+
+
+_MERGEABLE = """
+import mmap, time
+memory = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_MERGEABLE)
+memory.write(b"x" * (1 << 20))
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@needs_kernel
+def test_the_script_unmerges_on_a_host_with_merged_pages(tmp_path: Path) -> None:
+    made = files(SETTINGS | {"max_page_sharing": 512}, "about", 0)
+    with KsmSession(), subprocess.Popen([sys.executable, "-c", _MERGEABLE], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for name, value in (("max_page_sharing", 256), ("sleep_millisecs", 1), ("pages_to_scan", 1000), ("run", 1)):
+            store(name, value)
+        while read("pages_sharing") == "0":
+            time.sleep(0.05)
+        with pytest.raises(OSError, match="busy"):  # so a file for boot cannot do it now
+            store("max_page_sharing", 512)
+        done = subprocess.run(["sh"], input=made["ksm.sh"], text=True, capture_output=True, check=False)
+        process.kill()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (read("max_page_sharing"), read("run")) == ("512", "1")
