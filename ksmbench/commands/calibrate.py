@@ -75,8 +75,12 @@ def calibrate(output: Path, rounds: int, quick: bool, force: bool, as_json: bool
     refuse_existing((output,), force)
     from ksmbench.calibrate.calibrating import calibrate as measure
 
-    with progress_bar("calibrating") as progress:
-        calibration = measure(rounds=rounds, quick=quick, progress=progress)
+    try:
+        with progress_bar("calibrating") as progress:
+            calibration = measure(rounds=rounds, quick=quick, progress=progress)
+    except KeyboardInterrupt:
+        click.echo("\nksmbench: stopped; KSM's settings are as they were before, and nothing is written", err=True)
+        raise click.Abort from None
     text = json.dumps(calibration.profile.as_dict(), indent=2)
     write_text(text + "\n", output, force)
     click.echo(text if as_json else told(calibration))
