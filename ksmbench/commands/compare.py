@@ -93,6 +93,7 @@ def compare(
     The folder gets report.html (one page that needs no network), report.md and samples.parquet. The designs `none` and
     `oracle` are the floor and the ceiling of the plots, named or not.
 
+    \b
     Example: ksmbench compare traces/debian-idle-x4 --design ksm-6.18 --design ksm-6.18,pages_to_scan=1000 -o out
     """
     import json

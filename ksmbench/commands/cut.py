@@ -39,7 +39,7 @@ def cut(
 
     \b
     Example: ksmbench cut traces/debian-busy-x4 -o minute --from 10 --until 70
-             ksmbench cut traces/debian-busy-x4 -o one --spaces busy-1
+             ksmbench cut traces/debian-busy-x4 -o one --spaces guest-1
     """
     from ksmbench.commands.reshaped import print_made, refuse_in_the_way
     from ksmbench.reshape.contents import kept_pages

@@ -46,6 +46,7 @@ def designs(diff: tuple[str, str] | None, as_json: bool) -> None:
     Any release of Linux from 2.6.33 on is a design, ksm-X.Y or, with an update, ksm-X.Y.Z; listed are those that decide
     something differently from the next older one.
 
+    \b
     Example: ksmbench designs --diff ksm-6.1 ksm-6.18
     """
     import json

@@ -12,6 +12,7 @@ def doctor(as_json: bool) -> None:
 
     Nothing is changed. Replays, comparisons and reports of a trace need nothing of all this.
 
+    \b
     Example: ksmbench doctor
     """
     import json

@@ -20,6 +20,7 @@ def info(trace: Path, as_json: bool) -> None:
     what is odd about it; which mappings could merge and why others cannot (`ksmbench explain` tells more). The start
     is the trace's first instant after all events of that time.
 
+    \b
     Example: ksmbench info traces/debian-idle-x4
     """
     import json

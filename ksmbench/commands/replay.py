@@ -84,6 +84,7 @@ def replay(
 ) -> None:
     """Replay TRACE through one design: what it saves, and what that costs.
 
+    \b
     Example: ksmbench replay traces/debian-idle-x4 --set pages_to_scan=1000 -o result.parquet
     """
     import json

@@ -102,6 +102,7 @@ def sweep(
     FOLDER/unfinished, each as it comes, and the same command goes on where it was, whatever stopped it. Changes of the
     varied settings that a trace recorded are left out.
 
+    \b
     Example: ksmbench sweep traces/debian-idle-x4 --vary pages_to_scan=100,1000,4000 --vary smart_scan=0,1 -o out
     """
     import json

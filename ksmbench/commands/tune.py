@@ -85,6 +85,7 @@ def tune(
     With --min-saving the cheapest settings that reach it are chosen; without, those that save most, and of about equal
     ones the cheapest. Where nothing reaches the goal the exit status is 1, and what comes nearest is shown.
 
+    \b
     Example: ksmbench tune traces/debian-idle-x4 --max-cpu 10% --within 60s -o advice
     """
     import json

@@ -119,9 +119,9 @@ def validate(
 
     With --kernel the same happens in a QEMU guest, which needs neither. The kernel is fetched with apt, not installed.
 
+    \b
     Example: ksmbench validate --scenarios 200 --seed 7
-
-    Example: ksmbench validate --kernel 6.1 --scenarios 200
+             ksmbench validate --kernel 6.1 --scenarios 200
     """
     import json
 

@@ -45,6 +45,7 @@ def _table(found: "list[Recipe]") -> str:
 def list_(as_json: bool) -> None:
     """Show every workload: its kind, about how long it takes, what it needs, what it stands for.
 
+    \b
     Example: ksmbench workload list
     """
     import json

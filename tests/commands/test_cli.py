@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.commands.running import assert_one_line_mistake, run
 
 HEAVY = ("numba", "numpy", "polars", "pyarrow", "altair", "jinja2", "vl_convert")
 COMMANDS = list(cli.commands)
+TRACES = Path(__file__).parents[2] / "traces"
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
@@ -39,6 +41,26 @@ def test_the_help_of_each_command_shows_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
     assert re.search(rf"Example:\s+ksmbench\s+{command}\b", done.stdout)
+
+
+def examples(command: str) -> list[list[str]]:
+    """What the help of `command` shows on shipped traces, as words after the program's name."""
+    lines = re.findall(rf"ksmbench ({command} .*traces/.*)", run(command, "--help").stdout)
+    assert lines
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.mark.parametrize("command", ["info", "explain", "cut", "replay", "compare", "sweep", "tune"])
+def test_the_examples_on_shipped_traces_work_as_printed(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "traces").symlink_to(TRACES)
+    monkeypatch.chdir(tmp_path)
+    quicker = ["--until", "3", "--jobs", "1"] if command in ("sweep", "tune") else []  # whether it works, not how well
+    for words in examples(command):
+        done = run(*words, *quicker)
+        assert done.returncode in ((0, 1) if command == "tune" else (0,)), done.stderr
+        assert done.stdout
 
 
 def test_an_unknown_command_or_option_is_one_line() -> None:
