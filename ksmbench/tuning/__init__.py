@@ -55,11 +55,15 @@ class Tuning:
         if possible <= 0:
             return [goal, "There is nothing to save: of what may be merged no two pages are equal when the trace ends."]
         share = _percent(best["saved_bytes_net"] / possible, 1)
-        told = f"`{self.label}` saves {_mib(best['saved_bytes_net'])} net for {_percent(best['scan_cost_cpu_share'])}"
+        told = f"saves {_mib(best['saved_bytes_net'])} net for {_percent(best['scan_cost_cpu_share'])}"
         told += f" of one CPU, {share} of what the oracle saves"
         told += f", {self._there(best)}." if best["reached_s"] is not None else "."
-        if not self.reached:
-            told = f"No setting reaches it. The nearest, {told} It {' and '.join(self.misses)}."
+        if self.reached:
+            told = f"`{self.label}` {told}"
+        else:
+            told = f"No setting reaches it. The nearest, `{self.label}`, {told} It {' and '.join(self.misses)}."
+            if best["saved_bytes"] <= 0:
+                told += f" In the {best['seconds']:,.1f} s that were replayed nothing was merged; take a longer trace."
         other = (
             f"The kernel's default saves {_mib(default['saved_bytes_net'])} net for "
             f"{_percent(default['scan_cost_cpu_share'])} of one CPU; the oracle, {_mib(possible)}."
@@ -92,11 +96,11 @@ class Tuning:
 
 
 def _mib(value: float) -> str:
-    return f"{value / 2**20:,.1f} MiB"
+    return f"{round(value / 2**20, 1) + 0.0:,.1f} MiB"  # not -0.0
 
 
 def _percent(share: float | None, digits: int = 2) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{round(100 * share, digits) + 0.0:.{digits}f} %"
 
 
 def _reached(sweep: Sweep, row: Row, goal: Goal, samples: Any) -> float | None:

@@ -48,6 +48,7 @@ def test_what_is_missed_is_said_and_the_nearest_comes_first() -> None:
     assert goal.misses(near) == ["takes 1.20 % of one CPU", "saves 89.0 MiB net", "is there after 6.0 s"]
     assert goal.misses(never)[-1] == "is not there when the trace ends, after 100.0 s"
     assert Goal(max_cpu=0.5).misses(never) == ["saves nothing net"]
+    assert Goal(min_saving=200 * MIB).misses(near) == ["saves 89.0 MiB net, and even the oracle 100.0"]
     assert Goal(min_share=0.5).misses(never | {"oracle_saved_bytes": 0}) == ["saves nothing net"]
     assert str(goal) == "at most 1 % of one CPU, at least 90 % of what the oracle saves, net, within 5 s"
 
