@@ -89,14 +89,16 @@ def ceiling(column: str, value: float, y: alt.Y) -> alt.Chart:
     return made
 
 
-def marked(data: pl.DataFrame, x: alt.X, y: alt.Y, text: str) -> list[alt.Chart]:
-    """Layers that put a diamond with `text` around each of these points; none where there are no points."""
+def marked(
+    data: pl.DataFrame, x: alt.X, y: alt.Y, text: str, *, shape: str = "diamond", above: bool = True
+) -> list[alt.Chart]:
+    """Layers that put a ring of this shape with `text` around each of these points; none where there are no points."""
     if data.is_empty():
         return []
     base = alt.Chart(data).encode(x=x, y=y)
-    ring = base.mark_point(shape="diamond", size=420, strokeWidth=2).properties(name=f"{TOLD}_ring")
-    words = base.mark_text(dy=-20, fontWeight="bold").encode(text=alt.value(text)).properties(name=f"{TOLD}_text")
-    return [ring, words]
+    ring = base.mark_point(shape=shape, size=420, strokeWidth=2).properties(name=f"{TOLD}_{shape}")
+    words = base.mark_text(dy=-20 if above else 22, fontWeight="bold").encode(text=alt.value(text))
+    return [ring, words.properties(name=f"{TOLD}_{shape}_text")]
 
 
 def _scatter(summary: pl.DataFrame, labels: list[str]) -> Chart | None:

@@ -67,6 +67,18 @@ def _most(named: Row, most: Row) -> list[str]:
     return [f"{text}: {_mib(more)} more for {price}."]
 
 
+def _in_between(rows: list[Row]) -> str:
+    # Where nothing is saved at the end, something may have been before.
+    designs = [row for row in rows if row["design"] not in BOUNDS and (row.get("saved_bytes_mean") or 0) > 0]
+    text = "At the end no design saves memory"
+    if not designs:
+        return f"{text}."
+    most = max(designs, key=lambda row: float(row["saved_bytes_mean"]))
+    price = _price(most)
+    found = f"`{most['label']}` saved most, {_mib(most['saved_bytes_mean'])}{',' if price else ''}{price}"
+    return f"{text}; on average over the trace {found}."
+
+
 def _cheapest(rows: list[Row], named: list[Row | None]) -> list[str]:
     priced = [row for row in rows if row.get("cpu_s_per_gib_saved") is not None]
     if len(priced) < 2:
@@ -100,7 +112,7 @@ def findings(rows: list[Row], floor_bytes: int, oracle_bytes: float, named: Row 
         return [*said, "Only bounds were replayed; name a design, such as `ksm-6.18`."]
     chosen, most, saving = named or chosen_row(rows), highest(rows), savers(rows)
     if chosen is None or most is None:
-        return [*said, "No design saved memory."]
+        return [*said, _in_between(rows)]
     said += [] if named else [_why(chosen, most, len(saving))]
     return said + _most(chosen, most) + _cheapest(saving, [chosen, most]) + _breaks(saving)
 
@@ -109,15 +121,17 @@ def headline(chosen: Row | None) -> str | None:
     """The one sentence to read: net saving, CPU, time, settings."""
     if chosen is None:
         return None
+    if math.isfinite(cpu_of(chosen)) and net_worth(chosen) < 0:
+        return (
+            f"Merging is hardly worth its CPU time here: `{chosen['label']}` comes nearest, with "
+            f"{_mib(net_of(chosen))} saved, net of KSM's own memory,{_price(chosen)}."
+        )
     text = f"{_mib(net_of(chosen))} would be saved, net of KSM's own memory"
     if chosen.get("scan_cost_cpu_share") is not None:
         text += f", for {_percent(chosen['scan_cost_cpu_share'], 2)} of one CPU"
     if chosen.get("time_to_90_percent_s") is not None:
         text += f", nine tenths of it after {show(chosen['time_to_90_percent_s'])} s"
-    text += f", with `{chosen['label']}`"
-    if math.isfinite(cpu_of(chosen)) and net_worth(chosen) < 0:
-        return f"Merging is hardly worth its CPU time here: {text}."
-    return f"{text}."
+    return f"{text}, with `{chosen['label']}`."
 
 
 def against_default(rows: list[Row]) -> list[str]:

@@ -107,16 +107,16 @@ def _is_default(row: Row, default: Row, sweep: Sweep) -> bool:
     return all(str(known[name]) == value for name, value in named.items()) and default["design"] == row["design"]
 
 
-def _front_plot(rows: list[Row], shown: list[str], oracle_mib: float) -> Plot:
+def _front_plot(rows: list[Row], shown: list[str], oracle_mib: float, named: tuple[str, str]) -> Plot:
     return Plot(
         "What is bought for which CPU time",
         "Up is better, left is cheaper: the saving at the end against the time that ksmd takes, a point for each "
         "combination. The steps are the front: nothing else here saves as much for less CPU time, or more for as "
-        "much. The diamond marks the kernel's default.",
+        "much. The diamond marks the kernel's default, the square what is named first.",
         "Across: 100 * `scan_cost_cpu_share`, in % of one CPU, on a logarithmic scale where it spans more than a "
         "factor of ten. Up: `saved_bytes` / 2^20, in MiB; the dashed line is the oracle's. The front: `on_front` in "
         "summary.parquet.",
-        _front_chart(rows, shown, oracle_mib),
+        _front_chart(rows, shown, oracle_mib, named),
         {"label": "design", "cpu": "ksmd (% of one CPU)", "saved": "saved (MiB)", "front": "on the front"},
         ("saved_bytes", "scan_cost_cpu_share"),
         wide=True,
@@ -124,7 +124,8 @@ def _front_plot(rows: list[Row], shown: list[str], oracle_mib: float) -> Plot:
     )
 
 
-def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float) -> alt.LayerChart | None:
+def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float, first: tuple[str, str]) -> alt.LayerChart | None:
+    # `first` is the label of what is named first, and what it is called.
     data = pl.DataFrame(
         [
             {
@@ -164,7 +165,11 @@ def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float) -> alt.La
         colour = alt.Color("label:N", scale=colour_scale(shown), legend=None)
         shape = alt.Shape("label:N", scale=shape_scale(shown), legend=None)
         layers.append(points.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip))
-    layers += marked(data.filter("default").select("cpu", "saved"), x, y, "default")
+    is_first = pl.col("label") == first[0]
+    default = f"{first[1]}, default" if not data.filter("default", is_first).is_empty() else "default"
+    layers += marked(data.filter("default").select("cpu", "saved"), x, y, default)
+    others = data.filter(is_first, ~pl.col("default")).select("cpu", "saved")
+    layers += marked(others, x, y, first[1], shape="square", above=False)
     return alt.LayerChart(layer=layers).properties(width="container", height=HEIGHT)
 
 
@@ -214,8 +219,13 @@ def looked_at(sweep: Sweep, advice: Advice | None = None) -> list[tuple[str, str
     return list(dict.fromkeys(keys))
 
 
+def _called(advice: Advice | None) -> str:
+    # What the row is that is named first.
+    return advice.mark if advice else "named first"
+
+
 def _marks(row: Row, named: Row | None, advice: Advice | None) -> str:
-    mark = (advice.mark if advice else "named first") if row is named else ""
+    mark = _called(advice) if row is named else ""
     return ", ".join(
         filter(None, (mark, "front" if row["on_front"] else "", "default" if row.get("is_default") else ""))
     )
@@ -258,7 +268,7 @@ def _section(sweep: Sweep, trace: str, advice: Advice | None) -> dict[str, Any]:
         "charts": charts(
             curves(compared).filter(trace=trace),
             pl.DataFrame(told, infer_schema_length=None),
-            _front_plot(rows, labels, possible / 2**20),
+            _front_plot(rows, labels, possible / 2**20, (named["label"] if named else "", _called(advice))),
             charts_of(compared, trace, labels),
         ),
         "tables": tables_of(compared, trace, named["label"] if named else None),

@@ -69,7 +69,7 @@ def test_what_is_not_worth_its_cpu_time_is_said() -> None:
     rows = [row("a", 5, 0.5), row("b", 4, 0.6)]
     said = findings(rows, 0, 100 * MIB)
     assert said[1].endswith("nothing here is worth its CPU time; this comes nearest.")
-    assert (headline(chosen_row(rows)) or "").startswith("Merging is hardly worth its CPU time here: 4.0 MiB would be")
+    assert (headline(chosen_row(rows)) or "").startswith("Merging is hardly worth its CPU time here: `a` comes")
 
 
 def test_without_cpu_times_the_highest_saving_is_named() -> None:
@@ -97,7 +97,11 @@ def test_the_headline_is_about_the_named() -> None:
 
 
 def test_nothing_saved_and_nothing_to_save() -> None:
-    assert findings([row("a", 0, 0.1)], 400 * MIB, 100 * MIB)[1:] == ["No design saved memory."]
+    assert findings([row("a", 0, 0.1)], 400 * MIB, 100 * MIB)[1:] == ["At the end no design saves memory."]
+    before = row("a", 0, 0.1, saved_bytes_mean=3 * MIB)
+    assert findings([before], 400 * MIB, 0)[1:] == [
+        "At the end no design saves memory; on average over the trace `a` saved most, 3.0 MiB, for 10.00 % of one CPU."
+    ]
     assert findings([row("a", -1, None)], 400 * MIB, 0)[0].startswith("Nothing could be saved")
 
 

@@ -80,7 +80,8 @@ def test_the_named_and_the_default_show_their_last_state(trace: Path, whole: Swe
         assert f"### {title}" in markdown
     for title in ("What ksmd&#39;s work consists of", "The cliff"):
         assert f"<h3>{title}</h3>" in html
-    assert f"with `{','.join(next(iter(whole.sharing))[1:])}`.**" in markdown
+    headline = next(line for line in markdown.splitlines() if line.startswith("**"))
+    assert f"`{','.join(next(iter(whole.sharing))[1:])}`" in headline
 
 
 def test_threads_give_the_same(trace: Path, whole: Sweep) -> None:
