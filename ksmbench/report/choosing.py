@@ -17,9 +17,8 @@ def savers(rows: list[Row]) -> list[Row]:
 
 
 def cpu_of(row: Row) -> float:
-    """Share of one CPU; infinite where the design does not tell."""
-    share = row.get("scan_cost_cpu_share")
-    return math.inf if share is None else float(share)
+    """Share of one CPU; infinite where it is unknown: the design does not tell, or scanning was replayed at no cost."""
+    return float(row.get("scan_cost_cpu_share") or math.inf)
 
 
 def net_of(row: Row) -> float:

@@ -34,8 +34,7 @@ def _found(row: Row) -> str:
 
 
 def _price(row: Row) -> str:
-    share = row.get("scan_cost_cpu_share")
-    return "" if share is None else f" for {_percent(share, 2)} of one CPU"
+    return f" for {_percent(cpu_of(row), 2)} of one CPU" if math.isfinite(cpu_of(row)) else ""
 
 
 def _why(chosen: Row, most: Row, n_savers: int) -> str:
@@ -80,7 +79,7 @@ def _in_between(rows: list[Row]) -> str:
 
 
 def _cheapest(rows: list[Row], named: list[Row | None]) -> list[str]:
-    priced = [row for row in rows if row.get("cpu_s_per_gib_saved") is not None]
+    priced = [row for row in rows if row.get("cpu_s_per_gib_saved")]
     if len(priced) < 2:
         return []
     cheap = min(priced, key=lambda row: float(row["cpu_s_per_gib_saved"]))
@@ -127,9 +126,10 @@ def headline(chosen: Row | None) -> str | None:
             f"{_mib(net_of(chosen))} saved, net of KSM's own memory,{_price(chosen)}."
         )
     text = f"{_mib(net_of(chosen))} would be saved, net of KSM's own memory"
-    if chosen.get("scan_cost_cpu_share") is not None:
-        text += f", for {_percent(chosen['scan_cost_cpu_share'], 2)} of one CPU"
-    if chosen.get("time_to_90_percent_s") is not None:
+    if _price(chosen):
+        text += f",{_price(chosen)}"
+    reached = chosen.get("time_to_90_percent_s")
+    if reached is not None and reached < (chosen.get("seconds") or math.inf):  # at the last sample it may be any time
         text += f", nine tenths of it after {show(chosen['time_to_90_percent_s'])} s"
     return f"{text}, with `{chosen['label']}`."
 
@@ -139,7 +139,7 @@ def against_default(rows: list[Row]) -> list[str]:
     said = []
     for default in rows:
         saved, cpu = default.get("saved_bytes"), default.get("scan_cost_cpu_share")
-        if not default.get("is_default") or saved is None or cpu is None:
+        if not default.get("is_default") or saved is None or not cpu:
             continue
         text = f"The default of `{default['design']}` saves {_mib(saved)} for {_percent(cpu, 2)} of one CPU"
         known = [

@@ -72,12 +72,14 @@ def test_what_is_not_worth_its_cpu_time_is_said() -> None:
     assert (headline(chosen_row(rows)) or "").startswith("Merging is hardly worth its CPU time here: `a` comes")
 
 
-def test_without_cpu_times_the_highest_saving_is_named() -> None:
-    rows = [row("a", 5, None), row("b", 7, None)]
+@pytest.mark.parametrize("unknown", [None, 0.0], ids=["not told", "replayed at no cost"])
+def test_without_cpu_times_the_highest_saving_is_named(unknown: float | None) -> None:
+    rows = [row("a", 5, unknown), row("b", 7, unknown)]
     assert chosen_row(rows) is rows[1]
-    assert (
-        findings(rows, 0, 100 * MIB)[1] == "`b` saves most net: 7.0 MiB (7.0 % of what the oracle saves), 6.0 MiB net."
-    )
+    said = findings(rows, 0, 100 * MIB)[1:]
+    assert said == ["`b` saves most net: 7.0 MiB (7.0 % of what the oracle saves), 6.0 MiB net."]
+    assert headline(rows[1]) == "6.0 MiB would be saved, net of KSM's own memory, with `b`."
+    assert against_default([rows[0] | {"is_default": True}, rows[1]]) == []
 
 
 def test_what_a_goal_has_chosen_is_not_chosen_again() -> None:
@@ -93,6 +95,8 @@ def test_the_headline_is_about_the_named() -> None:
         "49.0 MiB would be saved, net of KSM's own memory, for 2.00 % of one CPU, nine tenths of it after 7.0 s, "
         "with `a`."
     )
+    at_the_end = row("a", 50, 0.02, time_to_90_percent_s=7.0, seconds=7.0)
+    assert "nine tenths" not in (headline(at_the_end) or "")
     assert headline(None) is None
 
 
