@@ -13,6 +13,7 @@ import polars as pl
 
 from ksmbench.comparing import FIXED_POLICY, POLICY, Comparison
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.metrics.front import front
 from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import HEIGHT, Plot, ceiling, charts, marked
 from ksmbench.report.choosing import chosen_row
@@ -85,7 +86,7 @@ def _thin(rows: list[Row]) -> list[Row]:
 def ranked(sweep: Sweep, trace: str) -> list[Row]:
     """The rows of a trace with `label`, by CPU time per GiB saved; the designs' defaults are among them.
 
-    `is_default` and `on_front` mark them.
+    `is_default` and `on_front` mark them; a default that is no combination of the sweep counts for the front too.
     """
     rows = sweep.summary.with_columns(LABEL).filter(trace=trace).to_dicts()
     for default in sweep.defaults.with_columns(LABEL).filter(trace=trace).to_dicts():
@@ -93,7 +94,9 @@ def ranked(sweep: Sweep, trace: str) -> list[Row]:
         for row in same:
             row["is_default"] = True
         if not same:
-            rows.append(default | {"is_default": True, "on_front": False})
+            rows.append(default | {"is_default": True})
+    on_front = front([(row["saved_bytes"], row["scan_cost_cpu_share"]) for row in rows])
+    rows = [row | {"on_front": is_on} for row, is_on in zip(rows, on_front, strict=True)]
     return sorted(rows, key=lambda row: (row["cpu_s_per_gib_saved"] is None, row["cpu_s_per_gib_saved"] or 0.0))
 
 
@@ -115,7 +118,7 @@ def _front_plot(rows: list[Row], shown: list[str], oracle_mib: float, named: tup
         "much. The diamond marks the kernel's default, the square what is named first.",
         "Across: 100 * `scan_cost_cpu_share`, in % of one CPU, on a logarithmic scale where it spans more than a "
         "factor of ten. Up: `saved_bytes` / 2^20, in MiB; the dashed line is the oracle's. The front: `on_front` in "
-        "summary.parquet.",
+        "summary.parquet, there without a default that is no combination of the sweep.",
         _front_chart(rows, shown, oracle_mib, named),
         {"label": "design", "cpu": "ksmd (% of one CPU)", "saved": "saved (MiB)", "front": "on the front"},
         ("saved_bytes", "scan_cost_cpu_share"),
@@ -155,21 +158,22 @@ def _front_chart(rows: list[Row], shown: list[str], oracle_mib: float, first: tu
         ceiling("saved", round(oracle_mib, 3), y),
         alt.Chart(data).mark_point(filled=True, size=40, opacity=0.6, color=CEILING).encode(x=x, y=y, tooltip=tooltip),
     ]
-    front = data.filter(pl.col("front") == "yes").select("cpu", "saved")
-    if not front.is_empty():
-        line = alt.Chart(front).mark_line(interpolate="step-after", strokeWidth=2, color=CEILING)
+    steps = data.filter(pl.col("front") == "yes").select("cpu", "saved")
+    if not steps.is_empty():
+        line = alt.Chart(steps).mark_line(interpolate="step-after", strokeWidth=2, color=CEILING)
         layers.append(line.encode(x=x, y=y, order="cpu:Q"))
-    named = data.filter(pl.col("label").is_in(shown)).select("label", "cpu", "saved")
-    if not named.is_empty():
-        points = alt.Chart(named).mark_point(filled=True, size=130, opacity=1)
+    drawn = data.filter(pl.col("label").is_in(shown)).select("label", "cpu", "saved")
+    if not drawn.is_empty():
+        points = alt.Chart(drawn).mark_point(filled=True, size=130, opacity=1)
         colour = alt.Color("label:N", scale=colour_scale(shown), legend=None)
         shape = alt.Shape("label:N", scale=shape_scale(shown), legend=None)
         layers.append(points.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip))
     is_first = pl.col("label") == first[0]
-    default = f"{first[1]}, default" if not data.filter("default", is_first).is_empty() else "default"
-    layers += marked(data.filter("default").select("cpu", "saved"), x, y, default)
-    others = data.filter(is_first, ~pl.col("default")).select("cpu", "saved")
-    layers += marked(others, x, y, first[1], shape="square", above=False)
+    named = data.filter(is_first)
+    called = f"{first[1]}, default" if named["default"].any() else first[1]
+    layers += marked(named.select("cpu", "saved"), x, y, called, shape="square", above=False)
+    defaults = data.filter("default", ~is_first).select("cpu", "saved")
+    layers += marked(defaults, x, y, "default" if defaults.height == 1 else "")
     return alt.LayerChart(layer=layers).properties(width="container", height=HEIGHT)
 
 

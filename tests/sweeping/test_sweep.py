@@ -15,7 +15,7 @@ import ksmbench
 from ksmbench import KsmbenchError, UsageError
 from ksmbench.comparing import compare
 from ksmbench.replaying import replay
-from ksmbench.report.sweep import looked_at
+from ksmbench.report.sweep import looked_at, ranked
 from ksmbench.sweeping import Sweep, executors, running, sweep
 from ksmbench.sweeping.executors import WorkerLostError, Workers
 from ksmbench.sweeping.point import replay_point
@@ -82,6 +82,22 @@ def test_the_named_and_the_default_show_their_last_state(trace: Path, whole: Swe
         assert f"<h3>{title}</h3>" in html
     headline = next(line for line in markdown.splitlines() if line.startswith("**"))
     assert f"`{','.join(next(iter(whole.sharing))[1:])}`" in headline
+
+
+def test_a_default_beside_the_grid_counts_for_the_front_of_the_page(trace: Path) -> None:
+    found = sweep(trace, vary={"pages_to_scan": [50, 1000]}, jobs=2)
+    rows = ranked(found, trace.name)
+    assert [row["settings"] for row in rows if row.get("is_default")] == [""]
+    assert len(rows) == 3
+    for row in rows:
+        better = [
+            other
+            for other in rows
+            if other["saved_bytes"] >= row["saved_bytes"]
+            and other["scan_cost_cpu_share"] <= row["scan_cost_cpu_share"]
+            and (other["saved_bytes"], other["scan_cost_cpu_share"]) != (row["saved_bytes"], row["scan_cost_cpu_share"])
+        ]
+        assert row["on_front"] == (not better)
 
 
 def test_threads_give_the_same(trace: Path, whole: Sweep) -> None:
