@@ -13,6 +13,7 @@ from ksmbench.commands.cut import cut
 from ksmbench.commands.designs import designs
 from ksmbench.commands.doctor import doctor
 from ksmbench.commands.explain import explain
+from ksmbench.commands.group import InOrder
 from ksmbench.commands.imports import import_
 from ksmbench.commands.info import info
 from ksmbench.commands.replay import replay
@@ -23,14 +24,7 @@ from ksmbench.commands.workload import workload
 from ksmbench.errors import KsmbenchError
 
 
-class _InOrder(click.Group):
-    """Lists the commands in the order of the data, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ksmbench")
 def cli() -> None:
     """Record real memory once, replay it through an exact model of Linux KSM."""
@@ -56,6 +50,14 @@ for command in (
     cli.add_command(command)
 
 
+def _asked(error: click.ClickException) -> str:
+    # The command that was called, also where click does not know any more which it was.
+    if isinstance(error, click.UsageError) and error.ctx:
+        return error.ctx.command_path
+    named = [word for word in sys.argv[1:2] if word in cli.commands]
+    return " ".join(["ksmbench", *named])
+
+
 def main() -> None:
     """Run the command line; a mistake is printed as one sentence, never as a traceback."""
     try:
@@ -67,9 +69,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        message = " ".join(error.format_message().split())
-        asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ksmbench"
-        click.echo(f"ksmbench: {message.rstrip('.')}; see `{asked} --help`", err=True)
+        message = " ".join(error.format_message().split()).rstrip(".").replace(". Did you mean", ", did you mean")
+        click.echo(f"ksmbench: {message}; see `{_asked(error)} --help`", err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)  # as a shell reports SIGINT

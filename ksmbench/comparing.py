@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.outputs import refuse_closed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,12 +94,12 @@ def parse_design(text: str) -> Spec:
     name, *parts = (part.strip() for part in text.split(","))
     design = designs.find(name)
     given: dict[str, int | str] = {}
-    worded = design.worded | {POLICY}
+    integers = {setting.name for setting in design.settings} - design.worded  # what is no setting is told below
     for key, value in _pairs(text, parts, design):
         if key in given:
             raise UsageError(f"--design {text}: {key} is set twice")
         try:
-            given[key] = value if key in worded else int(value)
+            given[key] = int(value) if key in integers else value
         except ValueError:
             raise UsageError(f'--design {text}: {key} must be an integer, not "{value}"') from None
     policy = find_policy(str(given.pop(POLICY, FIXED_POLICY)))
@@ -336,6 +337,8 @@ def compare(
         raise UsageError(f"jobs={jobs}: must be 1 or more")
     specs = _specs(with_policies(designs, [policy] if isinstance(policy, str) else policy))
     folder = None if output is None else check_output(output, force=force)
+    if folder is not None:
+        refuse_closed(folder)
     opened = open_traces(traces)
     options = {
         "cost": cost,

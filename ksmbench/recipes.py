@@ -97,7 +97,7 @@ def find(name: str) -> Recipe:
     """The workload of that name; raises `UsageError` with the nearest for an unknown one."""
     known = recipes()
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1, 0.5)
+        near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else "`ksmbench workload list` shows them"
         raise UsageError(f"there is no workload {name}; {hint}")
     return known[name]

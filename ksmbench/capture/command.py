@@ -11,7 +11,7 @@ from functools import partial
 
 from ksmbench.capture.procfs import tracer
 from ksmbench.capture.sources import Source, find_processes
-from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.errors import UsageError
 
 _GRACE_S = 10.0
 _TRACEME, _DETACH = 0, 17  # of ptrace
@@ -42,11 +42,11 @@ class Started:
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)  # of open files: its own, not the capture's
 
     def __call__(self) -> Source:
-        """Start it and return the process; raises `KsmbenchError`."""
+        """Start it and return the process; raises `UsageError` for what cannot be started."""
         try:
             self._process = subprocess.Popen(self._words, preexec_fn=partial(_ask_to_be_held, self._limits))
         except OSError as error:
-            raise KsmbenchError(f"{self._words[0]} cannot be started: {error.strerror}") from None
+            raise UsageError(f"{self._words[0]} cannot be started: {error.strerror}") from None
         pid = self._process.pid
         if tracer(pid) == os.getpid():
             self._is_held = os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])

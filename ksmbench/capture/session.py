@@ -1,6 +1,5 @@
 """A capture from its first look to its last: looks at intervals, checkpoints, and what the manifest says of them."""
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -43,6 +42,7 @@ from ksmbench.capture.tracing.told import Told, open_feed
 from ksmbench.capture.tree import Tree
 from ksmbench.capture.watched import Watched
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.outputs import refuse_closed
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import Kind
 from ksmbench.trace.store import write_trace
@@ -85,11 +85,7 @@ def check_output(path: Path, force: bool) -> None:
         raise UsageError(f"{path} exists already; choose another name or pass --force")
     if path.exists() and not (path / "trace.json").is_file():
         raise UsageError(f"{path} exists and is not a trace; choose another name")
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"{path} cannot be made: {parent} may not be written to; choose another place")
+    refuse_closed(path)
 
 
 def _places_zero_pages(settings: dict[str, int | str]) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ksmbench.commands import shared
+from ksmbench.commands.asking import note_nobody_asked
 from ksmbench.commands.options import complete_designs, parse_sample, parse_size
 from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
@@ -120,6 +121,7 @@ def compare(
         )
     if as_json:
         click.echo(json.dumps(_document(comparison), indent=2))
-        return
-    _print_table(comparison)
-    click.echo(f"report: {output / 'report.html'}")
+    else:
+        _print_table(comparison)
+        click.echo(f"report: {output / 'report.html'}")
+    note_nobody_asked(comparison.summary.to_dicts(), comparison.paths.values(), mergeable)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.outputs import refuse_closed
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
-    """Raise `UsageError` for a file that is in the way, named twice, or whose folder is missing, before any work."""
+    """Raise `UsageError`, before any work, for a file in the way or named twice, or a missing or closed folder."""
     seen = set()
     for path in paths:
         if path is None:
@@ -30,6 +31,7 @@ def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
             raise UsageError(f"{path} exists already; choose another name or pass --force")
         if not path.resolve().parent.is_dir():
             raise UsageError(f"{path}: its folder does not exist; make it first")
+        refuse_closed(path)
 
 
 def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], force: bool) -> None:

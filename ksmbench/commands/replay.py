@@ -1,11 +1,13 @@
 """`ksmbench replay`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ksmbench.commands import shared
+from ksmbench.commands.asking import note_nobody_asked
 from ksmbench.commands.options import (
     complete_designs,
     complete_policies,
@@ -16,8 +18,10 @@ from ksmbench.commands.options import (
 )
 from ksmbench.commands.progress import progress_bar
 from ksmbench.commands.tables import replay_table
+from ksmbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from ksmbench.comparing import Spec
     from ksmbench.result import Result
 
 
@@ -34,7 +38,12 @@ def _metadata(result: "Result") -> dict[str, Any]:
 @click.command()
 @click.argument("trace", type=click.Path())
 @click.option(
-    "--design", default="ksm-6.18", show_default=True, shell_complete=complete_designs, help="See `ksmbench designs`."
+    "--design",
+    default="ksm-6.18",
+    show_default=True,
+    metavar="D[,NAME=VALUE...]",
+    shell_complete=complete_designs,
+    help="See `ksmbench designs`.",
 )
 @click.option(
     "--set",
@@ -92,32 +101,42 @@ def replay(
     from ksmbench.commands.files import refuse_existing
 
     refuse_existing((output, spaces), force)
+    spec = _asked(design, settings, policy)
     result = _run(
         trace,
-        design,
-        _parsed(design, settings),
+        spec.design,
+        dict(spec.settings),
         sample=parse_sample(sample),
         cost=cost,
         until=until,
         mergeable=mergeable,
         ignore_tune=ignore_tune,
-        policy=policy,
+        policy=spec.policy,
         host_memory=None if host_memory is None else parse_size(host_memory),
         max_memory=parse_size(max_memory),
         check=check,
     )
     _write(result, output, spaces, force)
     click.echo(json.dumps(_metadata(result), indent=2) if as_json else replay_table(result))
+    note_nobody_asked([result.summary], [trace], mergeable)
 
 
-def _parsed(design: str, texts: tuple[str, ...]) -> dict[str, Any]:
-    # The settings that were given, checked against those that the design has.
+def _asked(design: str, texts: tuple[str, ...], policy: str) -> "Spec":
+    # The design with the settings in its own text and those of --set, checked against those that it has.
+    from ksmbench.comparing import FIXED_POLICY, parse_design
     from ksmbench.designs import complete_settings, find
 
-    chosen = find(design)
+    spec = parse_design(design)
+    own, chosen = dict(spec.settings), find(spec.design)
     given = parse_settings(texts, chosen.worded)
-    complete = complete_settings(chosen, given)
-    return {name: complete[name] for name in given}
+    for name in given:
+        if name in own:
+            raise UsageError(f"--design {design}: {name} is set here and by --set; leave out one of them")
+    if FIXED_POLICY not in (spec.policy, policy) and spec.policy != policy:
+        raise UsageError(f"--design {design}: policy is set here and by --policy; leave out one of them")
+    complete = complete_settings(chosen, own | given)
+    who = spec.policy if spec.policy != FIXED_POLICY else policy
+    return replace(spec, settings=tuple((name, complete[name]) for name in own | given), policy=who)
 
 
 def _run(trace: str, design: str, settings: dict[str, Any], **options: Any) -> "Result":

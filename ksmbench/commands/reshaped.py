@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ksmbench.errors import UsageError
+from ksmbench.outputs import refuse_closed
 
 if TYPE_CHECKING:
     from ksmbench.trace.columns import Trace
 
 
 def refuse_in_the_way(output: Path, force: bool) -> None:
-    """Raise `UsageError` where `output` exists, before any work."""
+    """Raise `UsageError` where `output` exists, or nothing can be made there, before any work."""
     if output.exists() and not force:
         raise UsageError(f"{output} exists already; choose another name or pass --force")
+    refuse_closed(output)
 
 
 def print_made(output: Path, trace: "Trace", notes: Sequence[str], as_json: bool) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ksmbench.commands import shared
+from ksmbench.commands.asking import note_nobody_asked
 from ksmbench.commands.options import complete_designs, complete_vary, parse_sample, parse_size
 from ksmbench.commands.progress import replay_counter
 
@@ -32,7 +33,8 @@ def _print_front(sweep: "Sweep") -> None:
         for row in rows:
             row["label"] += "  (default)" if row.get("is_default") else ""
         n = sweep.summary.filter(trace=trace).height
-        click.echo(f"{trace}: the front of saved memory against CPU time, of {n:,} combinations, and the default")
+        of = f"{n:,} combinations" if n > 1 else "1 combination"
+        click.echo(f"{trace}: the front of saved memory against CPU time, of {of}, and the default")
         click.echo(comparison_table(rows) + "\n")
     if not sweep.refused.is_empty():
         click.echo(
@@ -132,6 +134,7 @@ def sweep(
         )
     if as_json:
         click.echo(json.dumps(_document(found), indent=2))
-        return
-    _print_front(found)
-    click.echo(f"report: {found.output / 'report.html' if found.output else ''}")
+    else:
+        _print_front(found)
+        click.echo(f"report: {found.output / 'report.html' if found.output else ''}")
+    note_nobody_asked(found.summary.to_dicts(), found.paths.values(), mergeable)

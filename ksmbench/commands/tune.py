@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ksmbench.commands import shared
+from ksmbench.commands.asking import note_nobody_asked
 from ksmbench.commands.options import complete_designs, parse_sample, parse_seconds, parse_share, parse_size
 from ksmbench.commands.progress import replay_counter
 from ksmbench.errors import UsageError
@@ -121,4 +122,5 @@ def tune(
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:
         _print(found)
+    note_nobody_asked(found.sweep.summary.to_dicts(), found.sweep.paths.values(), mergeable)
     return 0 if found.reached else 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ksmbench.commands import shared
+from ksmbench.commands.group import InOrder
 
 if TYPE_CHECKING:
     from ksmbench.recipes import Recipe
@@ -18,7 +19,7 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return [name for name in recipes() if name.startswith(incomplete)]
 
 
-@click.group()
+@click.group(cls=InOrder)
 def workload() -> None:
     """Make the traces of workloads anew: real ones, which are recorded here, and synthetic ones, from a seed.
 

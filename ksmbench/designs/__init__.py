@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 
 from ksmbench.designs import ksm, none, oracle, review
-from ksmbench.designs.design import RELEASES, Design, Given, Value
+from ksmbench.designs.design import RELEASES, Design, Given, Setting, Value
 from ksmbench.errors import UsageError
 
 DESIGNS: dict[str, Design] = {
@@ -51,11 +51,24 @@ def complete_settings(design: Design, given: Mapping[str, Given]) -> dict[str, V
     known = {setting.name: setting for setting in design.settings}
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
             has = ", ".join(known) or "none"
-            raise UsageError(f'design "{design.name}" has no setting "{name}"{hint} (its settings: {has})')
+            why = _whose(name) or _nearest(name, known)
+            raise UsageError(f'design "{design.name}" has no setting "{name}"{why} (its settings: {has})')
     return {name: setting.canonical(given.get(name, setting.default)) for name, setting in known.items()}
+
+
+def _whose(name: str) -> str:
+    # Which other design has a setting of that name: of the releases, the first.
+    having = [design for design in DESIGNS.values() if name in {setting.name for setting in design.settings}]
+    releases = [design.name for design in having if design.family == RELEASES]  # newest first
+    if releases:
+        return f", which came with {releases[-1]}"
+    return f", which {having[0].name} has" if having else ""
+
+
+def _nearest(name: str, known: Mapping[str, Setting]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def encoded(design: Design, complete: Mapping[str, Value]) -> dict[str, int]:

@@ -71,6 +71,8 @@ def _window(trace: Trace, from_s: float | None, until_s: float | None) -> tuple[
             raise UsageError(f"{name} {seconds:g}: must be a number of seconds of trace time")
     begin = first if from_s is None else round(from_s * 1e9)
     end = last if until_s is None else round(until_s * 1e9)
+    if begin < 0:
+        raise UsageError(f"--from {from_s:g}: must be 0 or more seconds of trace time")
     if begin > last:
         raise UsageError(f"--from {from_s:g}: the trace ends at {last / 1e9:g} s")
     if end < first:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ksmbench.comparing import open_traces, with_policies
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.plan import MAX_MEMORY
+from ksmbench.outputs import refuse_closed
 from ksmbench.sweeping.bench import Progress, Sweep, open_bench
 from ksmbench.sweeping.grid import MAX_REPLAYS, Vary, grid
 from ksmbench.trace.columns import Trace
@@ -56,6 +57,8 @@ def sweep(
     wanted = with_policies(designs, [policy] if isinstance(policy, str) else policy)
     listed = {name: list(given) for name, given in (vary or {}).items()}
     folder = None if output is None else check_sweep_output(output, force=force)
+    if folder is not None:
+        refuse_closed(folder)
     n_traces = 1 if isinstance(traces, Trace | str | os.PathLike) else len(traces)
     specs = grid(wanted, listed, n_traces, max_replays)
     options = {

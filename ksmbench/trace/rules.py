@@ -105,13 +105,16 @@ def check_columns(file: str, table: str, actual: pa.Schema) -> None:
             refuse(file, f'column "{column.name}" is {got}; it must be {column.type}', "C03")
 
 
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:,.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:,.1f} MiB"
+
+
 def check_table_size(file: str, n_rows: int, n_bytes: int, max_memory: int) -> None:
     """C08: `n_bytes`, what reading `n_rows` rows would take, fit `max_memory`."""
     if n_rows < 0:
         refuse(file, f"its footer claims {n_rows} rows; copy it again", "C07")
     if n_bytes > max_memory:
-        gib = n_bytes / 2**30
-        what = f"{n_rows:,} rows need {gib:,.1f} GiB of memory, of which {max_memory / 2**30:,.1f} GiB may be used"
+        what = f"{n_rows:,} rows need {_size(n_bytes)} of memory, of which {_size(max_memory)} may be used"
         refuse(file, f"{what}; read it on a larger machine or allow more", "C08")
 
 

@@ -14,6 +14,7 @@ from ksmbench.designs.design import RELEASES
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.plan import MAX_MEMORY
 from ksmbench.errors import UsageError
+from ksmbench.outputs import refuse_closed
 from ksmbench.sweeping.bench import Bench, Sweep, open_bench
 from ksmbench.tuning import install, search
 from ksmbench.tuning.goal import Goal, Row
@@ -243,9 +244,15 @@ def tune(
         raise UsageError(f'design "{spec.design}" has no settings to search')
     if spec.policy != FIXED_POLICY:
         raise UsageError(f"--design {design}: leave policy out; a search is for settings that nobody turns")
+    if max_cpu is not None and cost == "none":
+        raise UsageError(
+            "a limit on CPU time needs a cost profile; leave out --cost none, by which scanning takes none"
+        )
     if max_replays < 10:
         raise UsageError(f"max_replays={max_replays}: must be 10 or more")
     folder = None if output is None else check_sweep_output(output, force=force, more=INSTALLED)
+    if folder is not None:
+        refuse_closed(folder)
     opened = open_traces([trace])
     options = {
         "sample": sample,

@@ -26,7 +26,7 @@ _IN_USE = "KSM is in use on this host (run is 1); stop it with: echo 0 > /sys/ke
 def why_not() -> str | None:
     """What this host lacks for playing traces on its kernel, in one sentence, or None."""
     if os.geteuid() != 0:
-        return "playing on the running kernel needs root"
+        return "playing on the running kernel needs root; run it with sudo"
     if not ROOT.is_dir():
         return f"this kernel has no KSM ({ROOT} is missing)"
     if not os.access(ROOT / "run", os.W_OK):

@@ -24,7 +24,7 @@ def test_without_root_nothing_is_counted(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(calibrating, "calibration_loads", None)  # nobody gets there
     done = run("calibrate", "-o", tmp_path / "here.json")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "ksmbench: playing on the running kernel needs root\n"
+    assert done.stderr == "ksmbench: playing on the running kernel needs root; run it with sudo\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -203,6 +203,9 @@ def test_refusals(tmp_path: Path) -> None:
     missing = refused("-o", str(tmp_path / "t"), "--qemu", "no-such-guest")
     assert missing.exit_code == 2
     assert "no-such-guest" in str(missing)
+    unknown = refused("-o", str(tmp_path / "t"), "--", "no-such-command")
+    assert unknown.exit_code == 2
+    assert "no-such-command cannot be started" in str(unknown)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
 
 

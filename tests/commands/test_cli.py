@@ -63,8 +63,17 @@ def test_the_examples_on_shipped_traces_work_as_printed(
         assert done.stdout
 
 
+@pytest.mark.parametrize("group", [(), ("workload",)])
+def test_lists_of_commands_cut_no_sentence_off(group: tuple[str, ...]) -> None:
+    told = run(*group, "--help").stdout.partition("Commands:")[2]
+    assert told.count(".\n") == told.count("\n  ") - told.count("\n   ")
+    assert "..." not in told
+
+
 def test_an_unknown_command_or_option_is_one_line() -> None:
     assert_one_line_mistake(run("repaly"))
+    assert "'repaly', did you mean 'replay'?; see" in run("repaly").stderr
+    assert "see `ksmbench designs --help`" in run("designs", "--diff", "ksm-6.1").stderr
     assert_one_line_mistake(run("--verbose"))
 
 
@@ -119,6 +128,17 @@ def test_completion_knows_every_design() -> None:
 def test_completion_of_settings_and_policies(words: list[str], incomplete: str, expected: list[str]) -> None:
     found = [item.value for item in ShellComplete(cli, {}, "ksmbench", "_KSMBENCH").get_completions(words, incomplete)]
     assert found == expected
+
+
+@pytest.mark.parametrize("words", [("compare", "--design", "ksm"), ("sweep", "--vary", "run=0,1"), ("cut",)])
+def test_a_place_where_nothing_can_be_made_is_refused_before_any_work(
+    words: tuple[str, ...], tmp_path: Path, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ksmbench.trace.store.open_trace", None)
+    (tmp_path / "file").touch()
+    done = run(words[0], trace, *words[1:], "-o", tmp_path / "file" / "out")
+    assert_one_line_mistake(done)
+    assert "choose another place" in done.stderr
 
 
 def test_output_is_never_renamed_onto_a_device(tmp_path: Path, trace: Path) -> None:

@@ -82,6 +82,10 @@ def test_a_file_that_cannot_be_written_is_one_line_and_status_1(trace: Path) -> 
         (("--design", "ksm-6.81"), 'did you mean "ksm-6.8"?'),
         (("--design", "oracel"), 'did you mean "oracle"?'),
         (("--set", "page_to_scan=1"), 'did you mean "pages_to_scan"?'),
+        (("--design", "ksm-5.10", "--set", "smart_scan=1"), '"smart_scan", which came with ksm-6.7'),
+        (("--design", "ksm,wrprotect=pte"), '"wrprotect", which ksm-2.6.32 has'),
+        (("--design", "ksm,pages_to_scan=1", "--set", "pages_to_scan=2"), "is set here and by --set"),
+        (("--design", "ksm,policy=advisor", "--policy", "mom"), "is set here and by --policy"),
         (("--set", "pages_to_scan"), "NAME=VALUE"),
         (("--set", "pages_to_scan=many"), "NAME=VALUE with an integer"),
         (("--set", "pages_to_scan=-1"), "must be an integer from 0"),
@@ -95,7 +99,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_status_1(trace: Path) -> 
         (("--until", "-1"), "until=-1"),
         (("--until", "nan"), "until=nan"),
         (("--until", "soon"), "soon"),
-        (("--max-memory", "1K"), "memory"),
+        (("--max-memory", "9K"), "may be used"),
         (("--max-memory", "much"), "as in 8G"),
         (("--mergeable", "host-*"), "host-*"),
         (("-o", "missing/result.parquet"), "its folder does not exist"),
@@ -107,6 +111,14 @@ def test_a_mistake_is_one_line_and_status_2(trace: Path, arguments: tuple[str, .
     done = run("replay", trace, *arguments)
     assert_one_line_mistake(done)
     assert message in done.stderr
+
+
+def test_settings_may_stand_in_the_text_of_the_design(trace: Path) -> None:
+    sleep = ("--set", "sleep_millisecs=50", "--host-memory", "1G")
+    apart = run("replay", trace, "--set", "pages_to_scan=7", "--policy", "kubevirt", *sleep)
+    together = run("replay", trace, "--design", "ksm-6.18,pages_to_scan=7,policy=kubevirt", *sleep)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout == apart.stdout
 
 
 def test_no_trace_there(tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ def test_shipped_trace_by_command(tmp_path: Path) -> None:
     [
         (("--from", "1e6"), "ends at"),
         (("--from", "nan"), "number of seconds"),
+        (("--from", "-5"), "must be 0 or more"),
         (("--from", "4", "--until", "3"), "before"),
         (("--until", "-1"), "begins at"),
         (("--spaces", "nobody"), "no space has such a name"),

@@ -108,6 +108,7 @@ def test_the_command_line(trace: Path, tmp_path: Path) -> None:
         ("--within", "soon"),
         ("--max-cpu", "10%", "--design", "none"),
         ("--max-cpu", "10%", "--sample", "batch"),
+        ("--max-cpu", "10%", "--cost", "none"),
     ],
 )
 def test_mistakes(trace: Path, arguments: tuple[str, ...]) -> None:
