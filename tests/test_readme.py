@@ -1,9 +1,10 @@
-"""What the README shows is what happens: its commands, its Python, and the output of `make demo`."""
+"""What the README and its further pages show is what happens: commands, links, Python, the output of `make demo`."""
 
 import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from ksmbench.cli import cli
@@ -12,8 +13,14 @@ from tests.commands.running import run
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
-SHELL = [line for language, block in BLOCKS if not language for line in block.splitlines()]
-COMMANDS = [line.removeprefix("$ ") for line in SHELL if line.removeprefix("$ ").startswith("ksmbench ")]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/*.md", "traces/*.md", "workloads/*.md", "workloads/*/*.md")
+    for page in ROOT.glob(pattern)
+)
+# Between fences, or indented by four.
+SHOWN = re.compile(rf"^(?:    )?(?:\$ )?(ksmbench (?:{'|'.join(cli.commands)})[^`|\n]*)$", re.M)
+COMMANDS = sorted({line for page in PAGES for line in SHOWN.findall(page.read_text())})
 DEMO = next(block for _, block in BLOCKS if block.startswith("$ ksmbench compare"))
 
 
@@ -27,8 +34,22 @@ def folder_with_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_are_understood(line: str) -> None:
-    _, name, *arguments = shlex.split(line, comments=True)
-    cli.commands[name].make_context(name, arguments)
+    _, name, *words = shlex.split(line, comments=True)
+    command: click.Command = cli.commands[name]
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.commands[name]
+    command.make_context(name, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, part in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if part:
+            heads = re.findall(r"^#+ (.*)$", there.read_text(), re.M)
+            assert part in {head.lower().replace(" ", "-") for head in heads}, f"{target}#{part}"
 
 
 def test_the_demo_prints_what_the_readme_shows(folder_with_traces: Path) -> None:
