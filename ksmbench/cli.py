@@ -1,5 +1,6 @@
 """The command line: one thin command per stage; errors become one sentence and an exit status in one place."""
 
+import os
 import sys
 
 import click
@@ -61,7 +62,7 @@ def _asked(error: click.ClickException) -> str:
 def main() -> None:
     """Run the command line; a mistake is printed as one sentence, never as a traceback."""
     try:
-        status = cli(prog_name="ksmbench", standalone_mode=False)
+        status = cli(prog_name="ksmbench", standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
     except KsmbenchError as error:
         click.echo(f"ksmbench: {error}", err=True)
         sys.exit(error.exit_code)

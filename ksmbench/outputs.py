@@ -1,4 +1,4 @@
-"""Where results may go, asked before any work is done for them."""
+"""Where results may go, asked before any work is done for them, and why they could not be written."""
 
 import os
 from pathlib import Path
@@ -13,3 +13,8 @@ def refuse_closed(path: str | os.PathLike[str]) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"{path} cannot be made: {parent} may not be written to; choose another place")
+
+
+def reason(error: OSError) -> str:
+    """Why something could not be written, in the system's words; libraries put their own before them."""
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksmbench.errors import KsmbenchError, UsageError
-from ksmbench.outputs import refuse_closed
+from ksmbench.outputs import reason, refuse_closed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], f
         pq.write_table(table, scratch, compression="zstd")
         os.replace(scratch, path)
     except OSError as error:
-        raise KsmbenchError(f"{path}: could not be written ({error.strerror or error})") from None
+        raise KsmbenchError(f"{path}: could not be written ({reason(error)})") from None
     finally:
         with suppress(OSError):
             scratch.unlink()
@@ -63,7 +63,7 @@ def write_text(text: str, path: Path, force: bool) -> None:
         scratch.write_text(text, encoding="utf-8")
         os.replace(scratch, path)
     except OSError as error:
-        raise KsmbenchError(f"{path}: could not be written ({error.strerror or error})") from None
+        raise KsmbenchError(f"{path}: could not be written ({reason(error)})") from None
     finally:
         with suppress(OSError):
             scratch.unlink()

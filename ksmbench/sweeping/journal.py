@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ksmbench.comparing import KEYS
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.outputs import reason
 from ksmbench.sweeping.point import Outcome, Point
 
 UNFINISHED = "unfinished"
@@ -33,7 +34,7 @@ class Journal:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise KsmbenchError(f"{folder}: cannot be written ({error.strerror or error})") from None
+            raise KsmbenchError(f"{folder}: cannot be written ({reason(error)})") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -86,7 +87,7 @@ class Journal:
             with open(self.path / LINES, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(keys | outcome.summary) + "\n")
         except OSError as error:
-            raise KsmbenchError(f"{self.path}: could not be written ({error.strerror or error})") from None
+            raise KsmbenchError(f"{self.path}: could not be written ({reason(error)})") from None
         finally:
             with suppress(OSError):
                 scratch.unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shlex
 import subprocess
@@ -139,6 +140,17 @@ def test_a_place_where_nothing_can_be_made_is_refused_before_any_work(
     done = run(words[0], trace, *words[1:], "-o", tmp_path / "file" / "out")
     assert_one_line_mistake(done)
     assert "choose another place" in done.stderr
+
+
+@pytest.mark.parametrize(("no_color", "is_coloured"), [("", True), ("1", False)])
+def test_no_color_is_heard(no_color: str, is_coloured: bool) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "ksmbench", "designs"]
+    with subprocess.Popen(words, stdout=theirs, env=os.environ | {"NO_COLOR": no_color}) as shown:
+        assert (b"\x1b[" in os.read(ours, 100)) == is_coloured
+        shown.kill()
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_output_is_never_renamed_onto_a_device(tmp_path: Path, trace: Path) -> None:
