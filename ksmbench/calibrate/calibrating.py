@@ -61,7 +61,7 @@ class Rounds:
     def measured(self) -> list[Measurement]:
         """What was found so far."""
         return [
-            Measurement(counted.load.name, counted.work, np.array(spent, float))
+            Measurement(counted.load.name, counted.work, np.array(spent, float), counted.load.spoiled > 0)
             for counted, spent in zip(self.counted, self.spent, strict=True)
         ]
 
@@ -82,7 +82,9 @@ def make_profile(measured: Sequence[Measurement], warm_levels: tuple[float, ...]
             "batches": len(one.work),
             "measured_ms": round(float(one.spent_ns.sum()) / 1e6, 3),
             "rounds_percent": _spread_percent(one),
-            "fitted_percent": round(100 * (fit.predict(one.work, warm_levels) / float(one.spent_ns.sum()) - 1), 1),
+            "fitted_percent": round(
+                100 * (fit.predict(one.work, warm_levels, one.is_cold) / float(one.spent_ns.sum()) - 1), 1
+            ),
             "left_out_percent": round(100 * left_out[one.name], 1),
         }
         for one in measured
@@ -118,7 +120,7 @@ _SCALARS = (
     "checksum_ns",
     "merge_ns",
     "compared_kib_ns",
-    "warming_ns",
+    "cold_ns",
     "long_comparison_ns",
     "stable_node_ns",
     "stale_node_ns",

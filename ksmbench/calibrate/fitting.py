@@ -8,8 +8,7 @@ import numpy.typing as npt
 
 from ksmbench.calibrate.measuring import Work
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.descents import LONGEST, STABLE, UNSTABLE
-from ksmbench.engine.pricing import WARMING
+from ksmbench.engine.descents import LONGEST, STABLE, UNSTABLE, cold_nodes
 
 Floats = npt.NDArray[np.float64]
 Term = tuple[str, int]  # a field of CostProfile, and which of its numbers
@@ -41,6 +40,7 @@ class Measurement:
     name: str
     work: Work
     rounds_ns: Floats  # [n_rounds, n_batches]
+    is_cold: bool = False  # whether others used the caches before each batch
 
     @property
     def spent_ns(self) -> Floats:
@@ -55,18 +55,19 @@ class Fit:
     terms: list[Term]
     prices: Floats
 
-    def predict(self, work: Work, warm_levels: Sequence[float]) -> float:
-        """Nanoseconds for all of this work."""
-        columns = regressors(work, warm_levels)
+    def predict(self, work: Work, warm_levels: Sequence[float], is_cold: bool = False) -> float:
+        """Nanoseconds for all of this work; `is_cold`: if others use the caches between batches."""
+        columns = regressors(work, warm_levels, is_cold)
         return float(sum(columns[term].sum() * price for term, price in zip(self.terms, self.prices, strict=True)))
 
 
-def regressors(work: Work, warm_levels: Sequence[float]) -> dict[Term, Floats]:
+def regressors(work: Work, warm_levels: Sequence[float], is_cold: bool = False) -> dict[Term, Floats]:
     """Units of work per batch, by what they are a price of."""
     columns: dict[Term, Floats] = {("batch_ns", 0): np.ones(len(work))}
     columns |= {(name, 0): work[counter] for name, counter in _COUNTED.items()}
     columns["compared_kib_ns", 0] = work[Counter.COMPARED_BYTES] / 1024
-    columns["warming_ns", 0] = np.minimum(float(WARMING), work[Counter.CHECKSUMS])
+    cold = cold_nodes(work.descents, int(max(warm_levels, default=0.0)))
+    columns["cold_ns", 0] = cold.astype(float) if is_cold else np.zeros(len(work))
     comparisons = np.arange(LONGEST, dtype=float)
     stable, unstable = (work.descents[:, int(tree)].astype(float) for tree in (STABLE, UNSTABLE))
     columns["stable_comparison_ns", 0] = stable @ comparisons
@@ -103,14 +104,17 @@ def nnls(a: Floats, b: Floats) -> Floats:
     return x
 
 
-def fit_prices(parts: Sequence[tuple[Work, Floats]], warm_levels: Sequence[float]) -> Fit:
-    """The prices that explain the time of these loads best; each load counts alike, and batches by relative error."""
-    columns = [regressors(work, warm_levels) for work, _ in parts]
+def fit_prices(parts: Sequence[tuple[Work, Floats, bool]], warm_levels: Sequence[float]) -> Fit:
+    """The prices that explain the time of these loads best; each load counts alike, and batches by relative error.
+
+    `parts` are loads: the work of their batches, the time of each, and whether they began with cold caches.
+    """
+    columns = [regressors(work, warm_levels, is_cold) for work, _, is_cold in parts]
     terms = list(columns[0])
     a = np.vstack([np.column_stack([own[term] for term in terms]) for own in columns])
-    b = np.concatenate([spent for _, spent in parts])
+    b = np.concatenate([spent for _, spent, _ in parts])
     scale = np.maximum(b, _SHORT_NS)
-    weight = np.concatenate([np.full(len(spent), len(spent) ** -0.5) for _, spent in parts]) / scale
+    weight = np.concatenate([np.full(len(spent), len(spent) ** -0.5) for _, spent, _ in parts]) / scale
     unit = np.maximum(np.abs(a).max(axis=0), 1e-9)
     trust = np.ones(len(b))
     x = np.zeros(len(terms))
@@ -124,7 +128,7 @@ def fit_prices(parts: Sequence[tuple[Work, Floats]], warm_levels: Sequence[float
 
 def fit_measurements(measured: Sequence[Measurement], warm_levels: Sequence[float]) -> Fit:
     """The prices by the medians of all rounds."""
-    return fit_prices([(one.work, one.spent_ns) for one in measured], warm_levels)
+    return fit_prices([(one.work, one.spent_ns, one.is_cold) for one in measured], warm_levels)
 
 
 def errors_left_out(measured: Sequence[Measurement], warm_levels: Sequence[float]) -> dict[str, float]:
@@ -132,7 +136,8 @@ def errors_left_out(measured: Sequence[Measurement], warm_levels: Sequence[float
     found = {}
     for left_out in measured:
         fit = fit_measurements([one for one in measured if one is not left_out], warm_levels)
-        found[left_out.name] = fit.predict(left_out.work, warm_levels) / float(left_out.spent_ns.sum()) - 1
+        predicted = fit.predict(left_out.work, warm_levels, left_out.is_cold)
+        found[left_out.name] = predicted / float(left_out.spent_ns.sum()) - 1
     return found
 
 
@@ -145,6 +150,8 @@ def price_spread(
     found = []
     for _ in range(samples if n_rounds > 1 else 1):
         chosen = rng.integers(0, n_rounds, n_rounds)
-        parts = [(one.work, np.asarray(np.median(one.rounds_ns[chosen], axis=0), float)) for one in measured]
+        parts = [
+            (one.work, np.asarray(np.median(one.rounds_ns[chosen], axis=0), float), one.is_cold) for one in measured
+        ]
         found.append(fit_prices(parts, warm_levels).prices)
     return np.asarray(np.std(found, axis=0), float)

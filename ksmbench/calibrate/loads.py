@@ -1,6 +1,6 @@
 """The loads that isolate the steps of ksmd: each makes much of some work and little of the rest."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from ksmbench.trace.schema import Advice, Kind
 Numbers = int | npt.NDArray[np.int64]
 FIRST_PAGE = 0x400000
 BATCH_NS = 20_000_000
+SPOILED = 64 << 20  # bytes that others use between batches: twice what most last caches hold
 PLAIN = {"smart_scan": 0, "stable_node_chains_prune_millisecs": 4294967295}
 
 
@@ -144,6 +145,9 @@ def calibration_loads(quick: bool = False) -> list[Load]:
     rng = np.random.default_rng(1)
     part = 4 if quick else 1
 
+    def cold(one: Load) -> Load:
+        return replace(one, name=f"{one.name}, cold", spoiled=SPOILED)
+
     def load(name: str, trace: Trace, passes: int, pages: int, budget: int = 4000, **settings: int) -> Load:
         # A batch never crosses the end of a pass: `pages` scanned take so many batches.
         batches = passes * (pages // budget + 1)
@@ -166,6 +170,9 @@ def calibration_loads(quick: bool = False) -> list[Load]:
         load("one page in 512", _sparse(rng, some, 512), 4, some),
         load("batches of 10", _distinct(rng, some), 3, some, 10),
         load("batches of 100", _distinct(rng, some), 10, some, 100),
+        cold(load("batches of 100", _distinct(rng, many), 3, many, 100)),
+        cold(load("batches of 1,000", _distinct(rng, late), 4, late, 1000)),
+        cold(load("copies in batches of 300", _copies(rng, 4000 // part, 5), 4, late, 300)),
         load("smart scan", _distinct(rng, most), 12, most, smart_scan=1),
         load("changing", _changing(rng, many, 10), 10, many, many + 1),
         load("coming and going", _coming_and_going(rng, late, 8), 8, late, late + 101),

@@ -29,12 +29,16 @@ class DisagreementError(KsmbenchError):
 
 @dataclass(frozen=True)
 class Load:
-    """What ksmd is given to do: a trace, settings, how many batches, 20 ms apart."""
+    """What ksmd is given to do: a trace, settings, how many batches, 20 ms apart.
+
+    `spoiled` bytes are used by others before each batch, so that it begins with caches that hold nothing of its own.
+    """
 
     name: str
     trace: Trace
     n_batches: int
     settings: dict[str, int] = field(default_factory=dict)
+    spoiled: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def count_load(load: Load) -> Counted:
 def play_counted(counted: Counted, session: KsmSession | None = None, pages: int | None = None) -> Floats:
     """ksmd's CPU time for each batch, ns; raises `KsmbenchError` where the kernel counts otherwise than the engine."""
     load = counted.load
-    options: dict[str, Any] = {**load.settings, "times": counted.rows[:, 0], "pages": pages}
+    options: dict[str, Any] = {**load.settings, "times": counted.rows[:, 0], "pages": pages, "spoiled": load.spoiled}
     played = play_on_kernel(load.trace, session=session, **options)
     for name in _AGREE:
         column = 1 + ROW_COUNTERS.index(name)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.descents import LONGEST
-from ksmbench.engine.pricing import UNITS
+from ksmbench.engine.pricing import COLD_LEVELS, UNITS
 from ksmbench.errors import UsageError
 
 FORMAT = 2  # of profile files; those without a format, the first, have one price for every comparison
@@ -38,7 +38,8 @@ class CostProfile:
     checksum_ns: float
     merge_ns: float  # a page-table entry redirected
     compared_kib_ns: float  # 1,024 bytes compared
-    warming_ns: float = 0.0  # more for each of the first pricing.WARMING pages of a batch that are checksummed
+    cold_ns: float = 0.0  # more for a node met for the first time in a batch, where others used the caches meanwhile
+    cold_share: float = 0.3  # how much of the caches others take while ksmd sleeps, 0 to 1: see docs/cost.md
     long_comparison_ns: float = 0.0  # more for a comparison that reads beyond the first 64 bytes
     # A step in a tree, before any byte: the first number is its price everywhere, the others are added for those
     # deeper than the first, the second ... of warm_levels.
@@ -67,9 +68,25 @@ class CostProfile:
         )
         trees = [descent_ns(getattr(self, name), self.warm_levels) for name in _TREES]
         ns = np.concatenate(
-            [[self.batch_ns, *counted, self.compared_kib_ns, self.long_comparison_ns, self.warming_ns], *trees]
+            [
+                [
+                    self.batch_ns,
+                    *counted,
+                    self.compared_kib_ns,
+                    self.long_comparison_ns,
+                    self.cold_ns * self.cold_share,
+                    0.0,
+                ],
+                *trees,
+            ]
         )
-        return np.asarray(np.rint(ns * UNITS), np.int64)
+        weights = np.asarray(np.rint(ns * UNITS), np.int64)
+        weights[COLD_LEVELS] = self.cold_levels()
+        return weights
+
+    def cold_levels(self) -> int:
+        """How many levels of a tree the caches hold when nobody else uses them."""
+        return int(max(self.warm_levels, default=0.0))
 
     def as_dict(self) -> dict[str, Any]:
         """For profile files."""
@@ -135,9 +152,9 @@ def parse_profile(data: Any) -> CostProfile:
         data = _from_first_format(data)
     elif data["format"] != FORMAT:
         raise ValueError(f"format {data['format']!r} is not known here; 1 and {FORMAT} are")
-    required = {item.name for item in fields(CostProfile)} - {"measured", "empty_entry_ns"}
+    required = {item.name for item in fields(CostProfile)} - {"measured", "empty_entry_ns", "cold_ns", "cold_share"}
     if data.get("format", 1) == 1:
-        required -= {"warming_ns", "long_comparison_ns", "stable_node_ns", "stale_node_ns"}
+        required -= {"long_comparison_ns", "stable_node_ns", "stale_node_ns"}
         required -= {"item_made_ns", "item_freed_ns"}
     missing = sorted(required - data.keys())
     if missing:
@@ -147,6 +164,7 @@ def parse_profile(data: Any) -> CostProfile:
         raise ValueError("hz must be an integer from 1 to 10000")
     if not isinstance(data["name"], str) or not isinstance(data["source"], str) or not isinstance(measured, dict):
         raise ValueError("name and source must be texts, measured an object")
+    share = _number(data, "cold_share", 1) if "cold_share" in data else CostProfile.cold_share
     single = {name: _number(data, name, _MAX_PRICE) for name in _PRICES if name not in _TREES and name in data}
     stable, unstable = (_numbers(data, name, _MAX_PRICE) for name in _TREES)
     levels = _numbers(data, "warm_levels", LONGEST)
@@ -160,6 +178,7 @@ def parse_profile(data: Any) -> CostProfile:
         stable_comparison_ns=stable,
         unstable_comparison_ns=unstable,
         warm_levels=levels,
+        cold_share=share,
         measured=measured,
     )
 

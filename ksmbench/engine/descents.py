@@ -5,6 +5,7 @@ those far below are not. So it is not enough to know how many comparisons there 
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import DESCENTS, Machine, Vector, i64
@@ -13,6 +14,20 @@ from ksmbench.engine.parts import part
 LONGEST = 64  # comparisons; above the height of any red-black tree of 2**30 nodes, longer ones count as that
 STABLE, UNSTABLE = np.int64(0), np.int64(1)
 N_TREES = 2
+
+
+def cold_nodes(searches: npt.NDArray[np.int64], levels: int) -> npt.NDArray[np.int64]:
+    """Nodes that a batch meets for the first time: int64 [n] from the searches [n, N_TREES, LONGEST] of n batches.
+
+    A level k of a tree has 2**k nodes, and s searches meet min(s, 2**k) of them; `levels` at most are looked at, and
+    only as many as a search of the batch has comparisons on average.
+    """
+    count = searches.sum(axis=2)
+    depth = np.minimum(levels, searches @ np.arange(LONGEST) // np.maximum(1, count))
+    found = np.zeros(len(searches), np.int64)
+    for level in range(levels):
+        found += (np.minimum(count, 1 << level) * (level < depth)).sum(axis=1)
+    return found
 
 
 def add_descents(machine: Machine) -> None:

@@ -13,11 +13,10 @@ from ksmbench.engine.machine import BEFORE, DESCENTS, DESCENTS_PAID, WEIGHTS, Ma
 from ksmbench.engine.parts import part
 
 UNITS = 16  # a nanosecond
-WARMING = 128  # checksums at the start of a batch, while ksmd fills the caches again that others used in its sleep
 
 # The counters that have a price, in the order of WEIGHTS. The price of a batch comes before them; those of the bytes
-# compared, of long comparisons and of the first WARMING checksums come after them, then for each tree what a search of
-# 0, 1, 2 ... comparisons costs.
+# compared, of long comparisons and of nodes met for the first time in a batch come after them, then the levels of a
+# tree where that counts, then for each tree what a search of 0, 1, 2 ... comparisons costs.
 PRICED: tuple[int, ...] = tuple(
     int(counter)
     for counter in (
@@ -41,8 +40,9 @@ PER_BATCH = 0
 PER_COUNTER = 1
 PER_KIB = PER_COUNTER + N_PRICED
 PER_LONG = PER_KIB + 1
-PER_WARMING = PER_LONG + 1
-PER_DESCENT = PER_WARMING + 1
+PER_COLD = PER_LONG + 1
+COLD_LEVELS = PER_COLD + 1  # a number, no price
+PER_DESCENT = COLD_LEVELS + 1
 N_WEIGHTS = PER_DESCENT + N_TREES * LONGEST
 
 
@@ -60,13 +60,21 @@ def price_batch(m: Vector) -> Integer:
     for i in range(N_PRICED):
         units += weights[PER_COUNTER + i] * (m[PRICED[i]] - before[PRICED[i]])
     long = m[Counter.LONG_COMPARISONS] - before[Counter.LONG_COMPARISONS]
-    units += weights[PER_WARMING] * min(WARMING, m[Counter.CHECKSUMS] - before[Counter.CHECKSUMS])
     comparing = weights[PER_LONG] * long
     n_bytes = m[Counter.COMPARED_BYTES] - before[Counter.COMPARED_BYTES]
     comparing += weights[PER_KIB] * (n_bytes >> 10) + (weights[PER_KIB] * (n_bytes & 1023) >> 10)
     descents, paid = i64(m, DESCENTS), i64(m, DESCENTS_PAID)
-    for i in range(N_TREES * LONGEST):
-        comparing += weights[PER_DESCENT + i] * (descents[i] - paid[i])
-        paid[i] = descents[i]
+    for tree in range(N_TREES):
+        searches, steps = np.int64(0), np.int64(0)
+        for comparisons in range(LONGEST):
+            i = tree * LONGEST + comparisons
+            n = descents[i] - paid[i]
+            comparing += weights[PER_DESCENT + i] * n
+            searches += n
+            steps += comparisons * n
+            paid[i] = descents[i]
+        # Others used the caches while ksmd slept: see `ksmbench.engine.descents.cold_nodes`.
+        for level in range(min(weights[COLD_LEVELS], steps // max(np.int64(1), searches))):
+            comparing += weights[PER_COLD] * min(searches, 1 << level)
     m[Counter.COMPARING_NS] += comparing // UNITS
     return (units + comparing) // UNITS

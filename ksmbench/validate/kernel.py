@@ -60,6 +60,7 @@ def play_on_kernel(
     frames: bool = False,
     merges: bool = False,
     pages: int | None = None,
+    spoiled: int = 0,
     session: KsmSession | None = None,
     progress: Told | None = None,
     waits: Callable[[], None] | None = None,
@@ -70,7 +71,8 @@ def play_on_kernel(
     Batches are at `times` (ns; each sees the events up to then), or `n_batches` of them, `sleep_millisecs` apart from
     the first event on. `frames` adds pages_anon, frames and frames_ksm, read from the page tables after every batch,
     and `merges` the merge events of tracefs, where it is there.
-    `pages` is a file descriptor of the contents' bytes in their order; without it they are made up. `session` is one
+    `pages` is a file descriptor of the contents' bytes in their order; without it they are made up. Before every batch
+    so many bytes as `spoiled` are used on ksmd's processor, whose caches then hold nothing else. `session` is one
     that the caller holds already; without it `waits` is called where another has to end first. Needs root; raises
     `KsmbenchError` with a sentence where something is missing or cannot be played.
     """
@@ -85,6 +87,8 @@ def play_on_kernel(
         command = [str(program), str(script), str(result), "--parent", str(os.getpid())]
         if pages is not None:
             command += ["--pages", f"/proc/{os.getpid()}/fd/{pages}"]
+        if spoiled:
+            command += ["--spoil", str(spoiled)]
 
         def watch() -> None:
             if progress is not None:

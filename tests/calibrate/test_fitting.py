@@ -1,5 +1,7 @@
 """The fit on made-up measurements; what it predicts is what a replay with its profile charges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ TRUE = {
     ("item_freed_ns", 0): 150.0,
     ("compared_kib_ns", 0): 100.0,
     ("stable_comparison_ns", 0): 80.0,
-    ("warming_ns", 0): 700.0,
+    ("cold_ns", 0): 70.0,
     ("unstable_comparison_ns", 0): 150.0,
     ("unstable_comparison_ns", 1): 500.0,
     ("unstable_comparison_ns", 2): 300.0,
@@ -38,22 +40,22 @@ def measured() -> list[Measurement]:
     found = []
     for load in calibration_loads(quick=True):
         work = count_load(load).work
-        columns = regressors(work, LEVELS)
+        columns = regressors(work, LEVELS, load.spoiled > 0)
         spent = sum(columns[term] * price for term, price in TRUE.items())
         rounds = spent * rng.normal(1.0, 0.05, (5, len(work)))
         rounds[2] *= 1.6
-        found.append(Measurement(load.name, work, rounds))
+        found.append(Measurement(load.name, work, rounds, load.spoiled > 0))
     return found
 
 
 def test_prices_are_found_again(measured: list[Measurement]) -> None:
     fit = fit_measurements(measured, LEVELS)
     found = dict(zip(fit.terms, fit.prices, strict=True))
-    for name in ("scanned_ns", "checksum_ns", "batch_ns", "compared_kib_ns"):
+    for name in ("scanned_ns", "checksum_ns", "batch_ns", "compared_kib_ns", "cold_ns"):
         assert found[name, 0] == pytest.approx(TRUE[name, 0], rel=0.25)
     assert all(price >= 0 for price in found.values())
     for one in measured:
-        assert fit.predict(one.work, LEVELS) == pytest.approx(one.spent_ns.sum(), rel=0.08)
+        assert fit.predict(one.work, LEVELS, one.is_cold) == pytest.approx(one.spent_ns.sum(), rel=0.08)
 
 
 def test_the_profile_says_how_far_it_is_off(measured: list[Measurement]) -> None:
@@ -65,12 +67,13 @@ def test_the_profile_says_how_far_it_is_off(measured: list[Measurement]) -> None
 
 def test_a_replay_charges_what_the_fit_predicts(measured: list[Measurement]) -> None:
     made = make_profile(measured, LEVELS, {})
+    cold = replace(made.profile, cold_share=1.0)
     load = next(load for load in calibration_loads(quick=True) if load.name == "pairs and distinct")
     counted = count_load(load)
-    replayed = replay(load.trace, cost=made.profile, sample="batch", until=60.0, **load.settings).samples
+    replayed = replay(load.trace, cost=cold, sample="batch", until=60.0, **load.settings).samples
     same = replayed.head(len(counted.rows))
     assert same["comparisons"].to_list() == counted.rows[:, 1 + Counter.COMPARISONS].tolist()
-    assert same["cpu_ns"][-1] == pytest.approx(made.fit.predict(counted.work, LEVELS), rel=1e-3)
+    assert same["cpu_ns"][-1] == pytest.approx(made.fit.predict(counted.work, LEVELS, is_cold=True), rel=1e-3)
 
 
 def test_least_squares_without_negative_numbers() -> None:

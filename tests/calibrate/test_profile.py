@@ -63,6 +63,7 @@ def test_the_first_format_is_still_read(tmp_path: Path) -> None:
         ({"checksum_ns": None}, "checksum_ns must be a number"),
         ({"warm_levels": [12.0, 6.0]}, "warm_levels must rise"),
         ({"warm_levels": [99.0, 100.0]}, "warm_levels: its numbers must be from 0 to 64"),
+        ({"cold_share": 1.5}, "cold_share must be a number from 0 to 1"),
         ({"stable_comparison_ns": [1.0]}, "a price more than there are of them"),
         ({"unstable_comparison_ns": 3.0}, "unstable_comparison_ns must be a list"),
         ({"unstable_comparison_ns": [1.0] * 50}, "a list of at most 8 numbers"),

@@ -15,7 +15,8 @@ EVERY_PRICE = CostProfile(
     checksum_ns=911.9,
     merge_ns=1_513.3,
     compared_kib_ns=101.1,
-    warming_ns=703.9,
+    cold_ns=703.9,
+    cold_share=0.7,
     long_comparison_ns=127.3,
     stable_comparison_ns=(83.3, 241.1, 157.7),
     unstable_comparison_ns=(151.9, 509.3, 307.7),
@@ -116,7 +117,11 @@ class Bill:
             for price, level in zip(prices[1:], cost.warm_levels, strict=True):
                 ns += price * max(0.0, search.comparisons - level)
             total += round(16 * ns)
-        total += round(16 * cost.warming_ns) * min(128, done["checksums"])
+        for tree in ("stable", "unstable"):
+            lengths = [s.comparisons for s in self.work.searches[self.searches :] if s.tree == tree]
+            depth = sum(lengths) // len(lengths) if lengths else 0
+            for level in range(min(depth, int(cost.warm_levels[-1]))):
+                total += round(16 * cost.cold_ns * cost.cold_share) * min(len(lengths), 2**level)
         n_bytes, kib = done["compared_bytes"], round(16 * cost.compared_kib_ns)
         total += kib * (n_bytes // 1024) + kib * (n_bytes % 1024) // 1024
         return total // 16

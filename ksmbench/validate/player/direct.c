@@ -259,15 +259,18 @@ static void play(int64_t first, int64_t end)
 int main(int argc, char **argv)
 {
     const char *pages_path = NULL;
+    uint64_t spoiled = 0;
     if (argc > 1 && !strcmp(argv[1], "--space"))
         space_main(argc, argv);
     if (argc < 3) {
-        fprintf(stderr, "usage: %s SCRIPT RESULT [--pages FILE] [--parent PID]\n", argv[0]);
+        fprintf(stderr, "usage: %s SCRIPT RESULT [--pages FILE] [--parent PID] [--spoil BYTES]\n", argv[0]);
         return 2;
     }
     for (int i = 3; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--pages"))
             pages_path = argv[i + 1];
+        if (!strcmp(argv[i], "--spoil"))
+            spoiled = strtoull(argv[i + 1], NULL, 10);
         if (!strcmp(argv[i], "--parent")) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             if (getppid() != atoi(argv[i + 1]))
@@ -286,6 +289,7 @@ int main(int argc, char **argv)
         play(done, script.batches[i]);
         done = script.batches[i];
         drain_lru();
+        spoil_caches(spoiled);
         int64_t before = ksmd_cpu_ns();
         step_ksmd();
         count(i, ksmd_cpu_ns() - before, pids);

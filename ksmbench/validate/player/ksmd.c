@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,7 +30,7 @@ struct sight {
 };
 
 static const char *const sleeps[] = {"4000000000", "4000000001"};
-static int turn, status_fd = -1, schedstat_fd = -1;
+static int turn, status_fd = -1, schedstat_fd = -1, stat_fd = -1;
 static int64_t run = 1; /* as the trace has it */
 
 static int store(const char *name, const char *value)
@@ -126,6 +127,8 @@ static void find_ksmd(void)
         status_fd = open(path, O_RDONLY);
         snprintf(path, sizeof path, "/proc/%s/schedstat", entry->d_name);
         schedstat_fd = open(path, O_RDONLY);
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        stat_fd = open(path, O_RDONLY);
     }
     if (proc)
         closedir(proc);
@@ -153,6 +156,38 @@ void prepare_ksm(void)
     }
     if (run == 2)
         must_store("run", "2");
+}
+
+/* The processor that ksmd ran on last, or -1. */
+static int ksmd_cpu(void)
+{
+    char text[1024];
+    if (read_once(stat_fd, text, sizeof text) <= 0)
+        return -1;
+    char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 39; field++)
+        at = strchr(at + 1, ' ');
+    return at ? atoi(at) : -1;
+}
+
+/* Uses so much memory where ksmd ran that its caches hold nothing else, as they do on a host with work. */
+void spoil_caches(uint64_t bytes)
+{
+    static volatile char *memory;
+    cpu_set_t before, there;
+    int cpu = bytes ? ksmd_cpu() : -1;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof before, &before))
+        return;
+    if (!memory) /* shared: KSM never merges it */
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == (volatile char *)MAP_FAILED)
+        fail(-1, "no memory to spoil the caches with");
+    CPU_ZERO(&there);
+    CPU_SET(cpu, &there);
+    sched_setaffinity(0, sizeof there, &there);
+    for (uint64_t i = 0; i < bytes; i += 64)
+        memory[i]++;
+    sched_setaffinity(0, sizeof before, &before);
 }
 
 /* Runs exactly one batch, if anything is registered. */

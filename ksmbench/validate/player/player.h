@@ -2,7 +2,7 @@
  *
  * The player does on a real kernel what the events of a trace say, and steps ksmd batch by batch:
  *
- *     player SCRIPT RESULT [--pages FILE] [--parent PID]
+ *     player SCRIPT RESULT [--pages FILE] [--parent PID] [--spoil BYTES]
  *
  * One process directs (direct.c, ksmd.c, count.c); one process per address space plays its events (space.c). Script and
  * result are written and read by ksmbench.validate.script and ksmbench.validate.outcome. It needs root, /proc and
@@ -85,6 +85,7 @@ void drain_lru(void);
 
 /* ksmd.c */
 void prepare_ksm(void);
+void spoil_caches(uint64_t bytes);
 void step_ksmd(void);
 void tune(int64_t event);
 void rest_ksmd(void);
