@@ -12,6 +12,7 @@ from pathlib import Path
 from workloads.balloon_guest.monitor import Monitor
 from workloads.debian_guests.guests import Guest
 from workloads.debian_guests.image import Image, build
+from workloads.ending import end_by_sigterm
 
 _BALLOON = ["-device", "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on"]
 _STEP_S = 15.0
@@ -53,7 +54,7 @@ def _steps(guest: Guest, path: Path, mebibytes: int, left: int) -> None:
 def main() -> None:
     """Run the steps; both guests go on until the recording ends and tells this process to."""
     folder, mebibytes, left, mergeable = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_by_sigterm()
     image = build(folder)
     guests: list[Guest] = []
     with tempfile.TemporaryDirectory(prefix="ksmbench-guests-") as scratch:

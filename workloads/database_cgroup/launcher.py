@@ -6,13 +6,13 @@ It says "ready" when the server is full and every client runs.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from workloads.database_cgroup.client import Redis, record
+from workloads.ending import end_by_sigterm
 from workloads.mergeable import opt_in
 
 _SAVE_S = 20.0
@@ -22,7 +22,8 @@ _PIECE = 500
 def _server(words: list[str], scratch: Path) -> "subprocess.Popen[bytes]":
     path = scratch / "redis.sock"
     settings = ["--port", "0", "--unixsocket", str(path), "--dir", str(scratch), "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen([*words, *settings, "--loglevel", "warning"], stdout=sys.stderr)
+    words = [*words, *settings, "--loglevel", "warning"]
+    process = subprocess.Popen(words, stdout=sys.stderr, start_new_session=True)  # redis hears Ctrl-C, ignored or not
     deadline = time.monotonic() + 60
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -32,7 +33,7 @@ def _server(words: list[str], scratch: Path) -> "subprocess.Popen[bytes]":
 def main() -> None:
     """Run until told to end; then everything ends."""
     group, scratch, n_records, n_clients, *words = sys.argv[1:]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_by_sigterm()
     (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
     opt_in()
     started = [_server(words, Path(scratch))]

@@ -6,10 +6,11 @@ The third ends after half of the time; the others go on for longer than it, unti
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
+
+from workloads.ending import end_by_sigterm
 
 _DATA_SETS = (1, 1, 2, 2)
 _APART_S = 3.0
@@ -19,7 +20,7 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 
 def main() -> None:
     """Run all loaders to their ends."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_by_sigterm()
     seconds = float(sys.argv[1])
     loaders: list[subprocess.Popen[bytes]] = []
     try:

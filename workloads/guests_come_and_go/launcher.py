@@ -3,7 +3,6 @@
 python -m workloads.guests_come_and_go.launcher FOLDER
 """
 
-import signal
 import sys
 import tempfile
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from workloads.debian_guests.guests import Guest
 from workloads.debian_guests.image import build
+from workloads.ending import end_by_sigterm
 
 MEMORY_MIB = 192
 AT_ONCE = 3
@@ -32,7 +32,7 @@ def _start(folder: Path, scratch: Path, number: int) -> Guest:
 def main() -> None:
     """Run until told to end; then all guests end."""
     folder = Path(sys.argv[1])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_by_sigterm()
     guests: list[Guest] = []
     with tempfile.TemporaryDirectory(prefix="ksmbench-guests-") as scratch:
         try:

@@ -6,12 +6,12 @@ It opts in by prctl once; what it starts inherits that through fork and exec.
 """
 
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from workloads.ending import end_by_sigterm
 from workloads.mergeable import opt_in
 
 FUNCTIONS = ("orders", "thumbnail", "report", "webhook")
@@ -31,7 +31,7 @@ def _start(number: int, choice: random.Random) -> "subprocess.Popen[bytes]":
 def main() -> None:
     """Start functions until told to end, then end those that run."""
     rate = float(sys.argv[1])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_by_sigterm()
     opt_in()
     choice = random.Random(5)
     running: list[subprocess.Popen[bytes]] = []
