@@ -4,125 +4,22 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
+import polars as pl
+
+from ksmbench.engine.cost import CostProfile
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.outputs import refuse_closed
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from ksmbench.designs.design import Design, Value
-    from ksmbench.engine.cost import CostProfile
-    from ksmbench.metrics.sharing import Sharing
-    from ksmbench.result import Result
-    from ksmbench.trace.columns import Trace
-
-    AnyTrace = Trace | str | os.PathLike[str]
+from ksmbench.policies import FIXED as FIXED_POLICY
+from ksmbench.replaying import replay
+from ksmbench.result import KEYS, Comparison, Result
+from ksmbench.specs import BOUNDS, POLICY, Spec, parse_design, with_policies
+from ksmbench.tasks import AnyTrace, Task, bound_sample, open_traces, place, stack, summary_frame
+from ksmbench.trace.columns import Trace
 
 Progress = Callable[[float], None]  # told the part that is done, from 0 to 1
-BOUNDS = ("none", "oracle")
-_BOUND_SAMPLES = 4000  # where the designs are sampled by batch, which the bounds do not have
-KEYS = ("trace", "design", "settings")
-POLICY = "policy"  # among the settings of a design's text: who turns them
-FIXED_POLICY = "fixed"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A design and the settings that differ from its defaults, as "ksm-6.18,pages_to_scan=1000" says them."""
-
-    design: str
-    settings: tuple[tuple[str, "Value"], ...] = ()
-    policy: str = FIXED_POLICY  # who turns the settings
-
-    @property
-    def settings_text(self) -> str:
-        """Such as "pages_to_scan=1000,policy=ksmtuned"; empty for the defaults."""
-        told = [*self.settings] if self.policy == FIXED_POLICY else [*self.settings, (POLICY, self.policy)]
-        return ",".join(f"{name}={value}" for name, value in told)
-
-    def __str__(self) -> str:
-        return ",".join(filter(None, (self.design, self.settings_text)))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
-
-    `samples` leads with trace, design, settings (text) and goes on as a replay's; `summary` has one row per trace and
-    design with every key of a replay's summary. `bounds` are the samples of `none` and `oracle` on every trace, also
-    where they were not asked for: the floor and the ceiling of plots.
-    """
-
-    samples: "pl.DataFrame"
-    summary: "pl.DataFrame"
-    bounds: "pl.DataFrame" = field(repr=False)
-    page_size: dict[str, int]  # of every trace, bytes
-    paths: dict[str, str]  # of every trace
-    notes: dict[str, str]  # what every trace says about itself
-    designs: list[str]  # as texts that `parse_design` reads
-    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
-    provenance: list[dict[str, Any]]  # of each replay, in the order of `summary`
-    output: Path | None = None
-    sharing: "dict[tuple[str, str, str], Sharing]" = field(default_factory=dict, repr=False)  # by KEYS, for the report
-
-
-def _pairs(text: str, parts: list[str], design: "Design") -> list[tuple[str, str]]:
-    # NAME=VALUE of each part; one without "=" goes on with the words of the setting before it.
-    sets = {setting.name for setting in design.settings if setting.many}
-    pairs: list[tuple[str, str]] = []
-    for part in parts:
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if equals and key:
-            pairs.append((key, value))
-        elif pairs and part and pairs[-1][0] in sets:
-            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]},{part}")
-        else:
-            after = f", and {pairs[-1][0]} takes one value" if pairs and not equals else ""
-            raise UsageError(f'--design {text}: "{part}" is not NAME=VALUE, such as pages_to_scan=1000{after}')
-    return pairs
-
-
-def parse_design(text: str) -> Spec:
-    """The design and settings that `text` names; raises `UsageError` in one sentence."""
-    from ksmbench import designs
-    from ksmbench.policies import begun, find_policy
-
-    name, *parts = (part.strip() for part in text.split(","))
-    design = designs.find(name)
-    given: dict[str, int | str] = {}
-    integers = {setting.name for setting in design.settings} - design.worded  # what is no setting is told below
-    for key, value in _pairs(text, parts, design):
-        if key in given:
-            raise UsageError(f"--design {text}: {key} is set twice")
-        try:
-            given[key] = int(value) if key in integers else value
-        except ValueError:
-            raise UsageError(f'--design {text}: {key} must be an integer, not "{value}"') from None
-    policy = find_policy(str(given.pop(POLICY, FIXED_POLICY)))
-    complete = designs.complete_settings(design, given)
-    begun(policy, design, {key: complete[key] for key in given})
-    return Spec(design.name, tuple((key, complete[key]) for key in given), policy.name)
-
-
-def with_policies(wanted: Iterable[str], policies: Iterable[str]) -> list[str]:
-    """Each design's text with each of `policies`; bounds and texts that name one themselves stay as they are."""
-    chosen = list(policies)
-    texts = [wanted] if isinstance(wanted, str) else list(wanted)
-    made = []
-    for text in texts:
-        parts = [part.strip() for part in text.split(",")]
-        own = parts[0] in BOUNDS or any(part.startswith(f"{POLICY}=") for part in parts)
-        several = (
-            [text]
-            if own or not chosen
-            else [text if name == FIXED_POLICY else f"{text},{POLICY}={name}" for name in chosen]
-        )
-        made += several
-    return list(dict.fromkeys(made))
 
 
 def _specs(wanted: Iterable[str]) -> list[Spec]:
@@ -134,36 +31,6 @@ def _specs(wanted: Iterable[str]) -> list[Spec]:
         if seen.count(same) > 1:
             raise UsageError(f'"{spec}" is named twice; once is enough')
     return specs
-
-
-def short_name(trace: "Trace") -> str | None:
-    """What a trace is called: its folder, or the last part of its URL; None for one that was made in memory."""
-    from ksmbench.trace.remote import name_of
-
-    return trace.path.resolve().name if trace.path else name_of(trace.url) if trace.url else None
-
-
-def place(trace: "Trace") -> str | None:
-    """Where a trace is: its folder or its URL; None for one that was made in memory."""
-    return str(trace.path) if trace.path else trace.url
-
-
-def open_traces(traces: "AnyTrace | Sequence[AnyTrace]") -> "dict[str, Trace]":
-    """Traces by a short name: the folder's, or its whole path where two folders are called alike."""
-    from ksmbench.trace.columns import Trace
-    from ksmbench.trace.store import open_trace
-
-    given = [traces] if isinstance(traces, Trace | str | os.PathLike) else list(traces)
-    if not given:
-        raise UsageError("nothing to compare on; name at least one trace")
-    opened = [trace if isinstance(trace, Trace) else open_trace(trace) for trace in given]
-    names = [short_name(trace) or f"trace-{i + 1}" for i, trace in enumerate(opened)]
-    paths = [place(trace) or name for trace, name in zip(opened, names, strict=True)]
-    labels = [path if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(f'the trace "{label}" is named twice; once is enough')
-    return dict(zip(labels, opened, strict=True))
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: how a replay is told that it is no longer wanted
@@ -189,7 +56,7 @@ class _Parts:
             self.progress(sum(self.parts) / len(self.parts))
 
 
-def _run_all(tasks: "list[Callable[[], Result]]", first: int, jobs: int | None, parts: _Parts) -> "list[Result]":
+def _run_all(tasks: list[Callable[[], Result]], first: int, jobs: int | None, parts: _Parts) -> list[Result]:
     # The task `first` alone, so that compiling happens once; then the others on threads (kernels release the GIL).
     results: dict[int, Result] = {first: tasks[first]()}
     rest = [i for i in range(len(tasks)) if i != first]
@@ -208,42 +75,17 @@ def _run_all(tasks: "list[Callable[[], Result]]", first: int, jobs: int | None, 
     return [results[i] for i in range(len(tasks))]
 
 
-@dataclass(frozen=True)
-class Task:
-    """One replay: a trace by its label, a design with its settings, and how it is sampled."""
-
-    label: str  # of the trace
-    spec: Spec
-    sample: str | float
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What its rows lead with: KEYS."""
-        return self.label, self.spec.design, self.spec.settings_text
-
-
-def bound_sample(trace: "Trace", sample: str | float) -> str | float:
-    """How `none` and `oracle`, which have no batches, are sampled beside designs sampled by `sample`."""
-    if sample != "batch":
-        return sample
-    times = trace.events.time_ns
-    span = int(times[-1] - times[0]) if len(times) else 0
-    return max(span / _BOUND_SAMPLES, 1e6) / 1e9
-
-
 def _replay_all(
-    opened: "dict[str, Trace]",
+    opened: dict[str, Trace],
     tasks: list[Task],
     jobs: int | None,
     progress: Progress | None,
     options: dict[str, Any],
-) -> "dict[Task, Result]":
-    from ksmbench.replaying import replay
-
+) -> dict[Task, Result]:
     parts = _Parts(len(tasks), progress)
 
-    def bind(number: int, task: Task) -> "Callable[[], Result]":
-        def run() -> "Result":
+    def bind(number: int, task: Task) -> Callable[[], Result]:
+        def run() -> Result:
             def tell(part: float) -> None:
                 parts.tell(number, part)
 
@@ -264,55 +106,27 @@ def _replay_all(
     return dict(zip(tasks, results, strict=True))
 
 
-def stack(parts: "Iterable[tuple[Task, pl.DataFrame]]") -> "pl.DataFrame":
-    """The samples of all replays under each other, led by KEYS.
-
-    A design may have columns that others have not; those that all have come first.
-    """
-    import polars as pl
-
-    from ksmbench.engine.counters import REVIEW_COUNTERS, WORK_COUNTERS
-
-    stacked = pl.concat(
-        (
-            samples.select([pl.lit(value).alias(name) for name, value in zip(KEYS, task.key, strict=True)] + [pl.all()])
-            for task, samples in parts
-        ),
-        how="diagonal",
-    )
-    more = [name for name in (*REVIEW_COUNTERS, *WORK_COUNTERS) if name in stacked.columns]
-    return stacked.select(pl.exclude(more), *more) if more else stacked
-
-
-def summary_frame(rows: "list[dict[str, Any]]") -> "pl.DataFrame":
-    """One row per replay: KEYS and its summary."""
-    import polars as pl
-
-    frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
-    return frame.with_columns(pl.col(pl.Null).cast(pl.Float64))
-
-
-def _stack(done: "dict[Task, Result]", tasks: list[Task]) -> "pl.DataFrame":
+def _stack(done: dict[Task, Result], tasks: list[Task]) -> pl.DataFrame:
     return stack((task, done[task].samples) for task in tasks)
 
 
-def _summary(done: "dict[Task, Result]", tasks: list[Task]) -> "pl.DataFrame":
+def _summary(done: dict[Task, Result], tasks: list[Task]) -> pl.DataFrame:
     return summary_frame([dict(zip(KEYS, task.key, strict=True)) | done[task].summary for task in tasks])
 
 
 def compare(
-    traces: "AnyTrace | Sequence[AnyTrace]",
+    traces: AnyTrace | Sequence[AnyTrace],
     designs: Iterable[str],
     output: str | os.PathLike[str] | None = None,
     *,
     sample: str | float = 1.0,
-    cost: "str | CostProfile | None" = None,
+    cost: str | CostProfile | None = None,
     until: float | None = None,
     mergeable: str = "as-is",
     ignore_tune: bool = False,
     policy: str | Sequence[str] = (),
     host_memory: int | None = None,
-    domains: "Mapping[str, str] | None" = None,
+    domains: Mapping[str, str] | None = None,
     max_memory: int | None = None,
     force: bool = False,
     jobs: int | None = None,
@@ -372,3 +186,6 @@ def compare(
     if folder is not None:
         write_report(comparison, folder)
     return comparison
+
+
+__all__ = ["BOUNDS", "FIXED_POLICY", "POLICY", "Comparison", "compare"]

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from ksmbench import UsageError
-from ksmbench.comparing import compare, parse_design
+from ksmbench.comparing import compare
 from ksmbench.replaying import replay
+from ksmbench.specs import parse_design
 from ksmbench.trace.store import write_trace
 from tests.commands.running import Done, run
 from tests.report.synthetic import synthetic_trace

@@ -8,13 +8,14 @@ import pytest
 
 from ksmbench import designs
 from ksmbench.commands.options import parse_settings
-from ksmbench.comparing import compare, parse_design
+from ksmbench.comparing import compare
 from ksmbench.designs import complete_settings, encoded
 from ksmbench.designs.design import OF_2009, Design, Setting
 from ksmbench.designs.none import DESIGN as NONE
 from ksmbench.engine.counters import REVIEW_COUNTERS, SAMPLED, WORK_COUNTERS
 from ksmbench.errors import UsageError
 from ksmbench.replaying import replay
+from ksmbench.specs import parse_design
 from tests.report.synthetic import synthetic_trace
 
 CALLBACKS = ("fork", "exit", "mremap", "munmap")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ksmbench.capture.procfs import PAGE_SIZE
 from ksmbench.capture.reading import Reader, differing
-from ksmbench.engine.jit import Integer, kernel, numba_config
+from ksmbench.jit import Integer, kernel, numba_config
 from ksmbench.trace.checksum import xxh64
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.spool import SpoolFullError

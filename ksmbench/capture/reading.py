@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.capture.procfs import PAGE_SIZE, ProcessGoneError, denied
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.checksum import xxh64
 from ksmbench.trace.ranking import ContentStore
 

@@ -12,7 +12,7 @@ from ksmbench.commands.progress import progress_bar
 from ksmbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from ksmbench.comparing import Comparison
+    from ksmbench.result import Comparison
 
 
 def _print_table(comparison: "Comparison") -> None:

@@ -15,7 +15,7 @@ _STEPS = 1000
 
 def _tell_of_compiling() -> None:
     # A bar that stands still for a while looks like a fault.
-    from ksmbench.engine.jit import is_cold
+    from ksmbench.jit import is_cold
 
     if is_cold():
         click.echo("compiling the engine, once for this version: about a quarter of a minute", err=True)

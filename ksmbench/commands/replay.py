@@ -21,8 +21,8 @@ from ksmbench.commands.tables import replay_table
 from ksmbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from ksmbench.comparing import Spec
     from ksmbench.result import Result
+    from ksmbench.specs import Spec
 
 
 def _metadata(result: "Result") -> dict[str, Any]:
@@ -123,8 +123,9 @@ def replay(
 
 def _asked(design: str, texts: tuple[str, ...], policy: str) -> "Spec":
     # The design with the settings in its own text and those of --set, checked against those that it has.
-    from ksmbench.comparing import FIXED_POLICY, parse_design
     from ksmbench.designs import complete_settings, find
+    from ksmbench.policies import FIXED
+    from ksmbench.specs import parse_design
 
     spec = parse_design(design)
     own, chosen = dict(spec.settings), find(spec.design)
@@ -132,10 +133,10 @@ def _asked(design: str, texts: tuple[str, ...], policy: str) -> "Spec":
     for name in given:
         if name in own:
             raise UsageError(f"--design {design}: {name} is set here and by --set; leave out one of them")
-    if FIXED_POLICY not in (spec.policy, policy) and spec.policy != policy:
+    if FIXED not in (spec.policy, policy) and spec.policy != policy:
         raise UsageError(f"--design {design}: policy is set here and by --policy; leave out one of them")
     complete = complete_settings(chosen, own | given)
-    who = spec.policy if spec.policy != FIXED_POLICY else policy
+    who = spec.policy if spec.policy != FIXED else policy
     return replace(spec, settings=tuple((name, complete[name]) for name in own | given), policy=who)
 
 

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ksmbench.engine.counters import N_COUNTERS, Counter
 from ksmbench.engine.descents import add_descents
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BEFORE,
     DUE,
@@ -34,6 +33,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.pricing import add_prices, price_batch
+from ksmbench.jit import Integer
 
 NEVER = (1 << 63) - 1
 END_OF_TIME = 1 << 62  # ns; later times leave no room for a sleep in an int64

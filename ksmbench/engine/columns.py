@@ -17,7 +17,7 @@ from numba.core import cgutils as numba_cgutils
 from numba.core.typing import templates as numba_templates
 from numba.np import arrayobj
 
-from ksmbench.engine.jit import numba_config
+from ksmbench.jit import numba_config
 
 # numba has no types of its own for type checkers
 cgutils: Any = numba_cgutils

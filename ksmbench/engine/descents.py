@@ -7,9 +7,9 @@ those far below are not. So it is not enough to know how many comparisons there 
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import DESCENTS, Machine, Vector, i64
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 LONGEST = 64  # comparisons; above the height of any red-black tree of 2**30 nodes, longer ones count as that
 STABLE, UNSTABLE = np.int64(0), np.int64(1)

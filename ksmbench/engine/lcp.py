@@ -10,9 +10,9 @@ table of minima over 1, 2, 4, ... whole blocks. Memory: 38 bytes per content and
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import LCP, LCP_BLOCKS, LCP_LOG2, LCP_MASK, LCP_NEAR, Machine, Vector, i32, u8, u16, u32
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer, kernel
 
 BLOCK_SHIFT = 5
 BLOCK = 1 << BLOCK_SHIFT

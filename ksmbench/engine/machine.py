@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ksmbench.engine.columns import Integers, column_reader
 from ksmbench.engine.counters import N_COUNTERS
-from ksmbench.engine.jit import numba_config
+from ksmbench.jit import numba_config
 
 Vector = Any  # int64 [N_VECTOR]: counters, scalars, places of columns
 

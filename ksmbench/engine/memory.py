@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     ALIVE,
     BASE,
@@ -58,6 +57,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, make_rows
+from ksmbench.jit import Integer
 
 # flags of an entry: what its mapping is
 MAPPED = 1  # in a private mapping (anonymous or file); others are never seen by a design

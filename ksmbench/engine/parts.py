@@ -12,7 +12,7 @@ import numba
 from numba.core import codegen as numba_codegen
 from numba.core import compiler as numba_compiler
 
-from ksmbench.engine.jit import FLAGS
+from ksmbench.jit import FLAGS
 
 JITCodeLibrary: Any = numba_codegen.JITCodeLibrary
 Compiler: Any = numba_compiler.Compiler

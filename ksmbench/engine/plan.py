@@ -1,7 +1,7 @@
 """A trace made ready for the engine: every page range as a range of page-table entries.
 
 Each address space that ever lives is an *mm*: a space has one, and one more for every exec. The entries of one mm are
-contiguous (`base`), in address order, and hold only pages that can ever be present (see `ksmbench.engine.universe`).
+contiguous (`base`), in address order, and hold only pages that can ever be present (see `ksmbench.trace.universe`).
 What a design may do is not decided here: one plan serves every design, any number of times.
 """
 
@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from ksmbench.engine import machine as at
 from ksmbench.engine.memory import FOLIO_PAGES
-from ksmbench.engine.universe import find_universe
 from ksmbench.errors import TraceError, UsageError
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import PAGE_LIMIT, Kind
+from ksmbench.trace.universe import find_universe
 
 # Bytes of engine state: memory (42), items (20), stable nodes (44 each, a reserve of one per entry).
 BYTES_PER_ENTRY = 110

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.descents import LONGEST, N_TREES
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import BEFORE, DESCENTS, DESCENTS_PAID, WEIGHTS, Machine, Vector, i64
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 UNITS = 16  # a nanosecond
 

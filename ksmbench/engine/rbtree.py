@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 # As numpy's integers: numba compiles a function again for every literal that it is called with.
 NULL = np.int64(-1)

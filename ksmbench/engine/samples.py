@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.engine.counters import N_SAMPLED, Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import NOW, SAMPLE_ROWS, SAMPLES, SHOWN, SPACE_ROWS, SPACE_SAMPLES, Machine, Vector, i64
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 # What a design's loop returns. It goes on where it was when it is called again.
 DONE = 0

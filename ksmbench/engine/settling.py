@@ -1,9 +1,9 @@
 """When a replay of a snapshot ends: once the counters stay as they are (`contract.md`, `until`)."""
 
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import SETTLED, SETTLED_SAME, SETTLED_SCANS, Vector, i64
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 MIN_EQUAL_SCANS = 10
 MAX_SCANS = 1000

@@ -6,7 +6,6 @@ from ksmbench.engine.clock import DO_EVENT, END, after_sample, next_step
 from ksmbench.engine.columns import pinned, vector_type
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.drive import Progress, Record, Timing, drive
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     DISTINCT,
     EVENT,
@@ -26,6 +25,7 @@ from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import DONE, FULL, PAUSE, is_full, take_sample
 from ksmbench.engine.verbs import apply
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.columns import Trace
 
 _PAUSE_AFTER = 2_000_000  # entries touched between two moments for Python

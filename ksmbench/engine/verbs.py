@@ -4,7 +4,6 @@
 is returned as bits, so that designs with and without callbacks share this file.
 """
 
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ACTOR,
     ALIVE,
@@ -62,6 +61,7 @@ from ksmbench.engine.memory import (
     write_entry,
 )
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.schema import Advice, Kind, Mapping
 
 # What `apply` returns

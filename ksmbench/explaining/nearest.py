@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.byteorder import sort_pages, swapped
 
 _BYTE = np.uint64(0xFF)

@@ -21,9 +21,9 @@ from ksmbench.imports.flat import read_cloud_hypervisor, read_firecracker, read_
 from ksmbench.imports.lime import read_lime
 from ksmbench.imports.logs import LOGS, read_log
 from ksmbench.imports.timeline import ZEROES, Timeline
-from ksmbench.reshape.rows import Rows
 from ksmbench.trace.columns import Space, Trace
 from ksmbench.trace.ranking import ContentStore
+from ksmbench.trace.rows import Rows
 from ksmbench.trace.schema import FORMAT, VERSION, Kind
 
 Progress = Callable[[float], None]  # told the part that is done, from 0 to 1

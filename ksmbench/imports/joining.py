@@ -18,10 +18,11 @@ from ksmbench.imports.dump import Area, Dump, check_extents, n_bytes, refuse
 from ksmbench.imports.importing import READERS, Moment, Progress, Wanted, manifest_head, moments_of
 from ksmbench.imports.logs import LOGS, feed_log, refuse_empty
 from ksmbench.imports.timeline import Timeline
-from ksmbench.reshape.rows import Cells, Rows
-from ksmbench.syscalls.calls import Calls, Mapped, Memory
+from ksmbench.syscalls.calls import Calls
+from ksmbench.syscalls.memory import Mapped, Memory
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.ranking import ContentStore
+from ksmbench.trace.rows import Rows
 from ksmbench.trace.schema import Advice, Kind, Mapping
 
 FORMATS = ("elf", "criu")  # whose dumps are of processes
@@ -35,28 +36,6 @@ Range = tuple[int, int]
 class _Look:
     moment: Moment
     dump: Dump
-
-
-class _ToldRows(Rows):
-    """Rows that also go to `told`, one by one."""
-
-    told: Callable[[int, int, int, int, int], None] | None = None
-
-    def add(
-        self,
-        time_ns: Cells,
-        kind: Cells,
-        space: Cells,
-        page: Cells = 0,
-        n_pages: Cells = 0,
-        value: Cells = 0,
-        node: Cells = 0,
-        name: Cells = -1,
-    ) -> None:
-        super().add(time_ns, kind, space, page, n_pages, value, node, name)
-        if self.told is not None:
-            cells = (kind, space, page, n_pages, value)
-            self.told(*(int(cell) for cell in cells))
 
 
 def _without(ranges: list[Range], taken: list[Range]) -> list[Range]:
@@ -81,9 +60,7 @@ class Joined(Calls):
         super().__init__()
         self.zero_ns = zero_ns
         self.sources: list[dict[str, Any]] = []
-        self._told_rows = _ToldRows()
-        self._told_rows.told = self._follow
-        self.rows = self._told_rows
+        self.rows.told = self._follow
         self._looks = looks
         self._new_line = line
         self._lines: dict[int, Timeline] = {}  # of each space
@@ -108,12 +85,12 @@ class Joined(Calls):
 
     def _line(self, space: int) -> Timeline:
         if space not in self._lines:
-            self._lines[space] = self._new_line(space, self._told_rows)
+            self._lines[space] = self._new_line(space, self.rows)
         return self._lines[space]
 
     # What the calls do to pages
 
-    def _follow(self, kind: int, space: int, page: int, n: int, value: int) -> None:
+    def _follow(self, _time: int, kind: int, space: int, page: int, n: int, value: int) -> None:
         line = self._line(space)
         if kind in (Kind.MAP, Kind.UNMAP) or (kind == Kind.MADVISE and value == Advice.DONTNEED):
             line.drop(page, page + n)
@@ -129,11 +106,10 @@ class Joined(Calls):
 
     def _fill(self, space: int, start: int, end: int, *, writes: bool) -> None:
         memory = next((memory for memory in self._memory.values() if memory.space == space), None)
-        for area in memory.areas if memory is not None else []:
-            low, high = max(start, area.start), min(end, area.end)
+        for area in memory.within(start, end) if memory is not None else []:
             fits = area.kind == Mapping.ANONYMOUS or (writes and area.kind == Mapping.FILE)
-            if low < high and fits and high - low <= _MOST_FILLED:
-                self._line(space).fill(low, high, writes=writes)
+            if fits and area.end - area.start <= _MOST_FILLED:
+                self._line(space).fill(area.start, area.end, writes=writes)
 
     def clone(self, time: int, tid: int, child: int, *, shares: bool, is_thread: bool) -> None:
         """A thread, a process with the same memory (vfork), or a fork."""
@@ -148,7 +124,7 @@ class Joined(Calls):
         if copied is not None and not shares and not is_thread:
             line = self._line(copied.space)
             held = [(a.start, a.end) for a in copied.areas if Advice.WIPEONFORK not in a.advice]
-            for start, end in _without([(0, 1 << 62)], sorted(held)):
+            for start, end in _without([(0, 1 << 62)], held):
                 line.drop(start, end)
 
     def exited(self, time: int, tid: int) -> None:
@@ -176,15 +152,15 @@ class Joined(Calls):
         if line.is_first and dump.unchanged:
             refuse(file, "builds on an earlier dump; give that first, with --at")
         line.is_first = False
-        known = sorted((area.start, area.end) for area in memory.areas)
+        known = [(area.start, area.end) for area in memory.areas]
         self._take_in(memory, dump, known)
         # What the log knows and the dump leaves out is as it was.
         left_out = _without(known, [(area.start, area.end) for area in dump.areas])
-        line.areas = [Area(a.start, a.end, Mapping(a.kind), a.name) for a in sorted(memory.areas, key=_start)]
+        line.areas = [Area(a.start, a.end, Mapping(a.kind), a.name) for a in memory.areas]
         whole = replace(dump, areas=line.areas, unchanged=sorted(dump.unchanged + left_out))
-        self._told_rows.told = None
+        self.rows.told = None  # the line itself knows what it adds
         line.add(self._now, whole, self.tell)
-        self._told_rows.told = self._follow
+        self.rows.told = self._follow
         self.sources.append(
             {
                 "file": file.name,
@@ -202,11 +178,7 @@ class Joined(Calls):
                 self.rows.add(self._now, Kind.MAP, memory.space, start, end - start, int(area.kind), name=name)
                 for advice in area.advice:
                     self.rows.add(self._now, Kind.MADVISE, memory.space, start, end - start, advice)
-                memory.areas.append(Mapped(start, end, int(area.kind), area.name, frozenset(area.advice)))
-
-
-def _start(area: Mapped) -> int:
-    return area.start
+                memory.put(Mapped(start, end, int(area.kind), area.name, frozenset(area.advice)))
 
 
 def _zero_ns(wanted: Wanted, log_format: str) -> int | None:

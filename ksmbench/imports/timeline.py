@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from ksmbench.errors import UsageError
 from ksmbench.imports.dump import Area, Dump, read_pages
-from ksmbench.reshape.rows import Rows
 from ksmbench.trace.ranking import ContentStore
+from ksmbench.trace.rows import Rows
 from ksmbench.trace.schema import Advice, Kind, Mapping
 
 ZEROES = ("frames", "read", "absent")  # what a page of zeros is: a frame, the kernel's zero page, nothing

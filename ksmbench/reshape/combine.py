@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ksmbench.engine.clock import END_OF_TIME
 from ksmbench.errors import UsageError
 from ksmbench.reshape.merging import Merged, add_pages, by_bytes, by_equality, one_key
-from ksmbench.reshape.rows import Rows
 from ksmbench.trace.columns import Space, Trace
 from ksmbench.trace.ranking import ContentStore
+from ksmbench.trace.rows import Rows
 from ksmbench.trace.schema import SPACE_VALUE_KINDS, Kind
 from ksmbench.trace.tables import has_pages
 

@@ -17,9 +17,9 @@ from ksmbench.engine.plan import MAX_MEMORY
 from ksmbench.errors import UsageError
 from ksmbench.reshape.contents import keep_contents, renumbered, used_contents
 from ksmbench.reshape.memory import Memory
-from ksmbench.reshape.rows import Rows
 from ksmbench.reshape.spelling import Speller
 from ksmbench.trace.columns import Events, Space, Trace
+from ksmbench.trace.rows import Rows
 from ksmbench.trace.schema import SPACE_VALUE_KINDS, Advice, Kind
 
 BEGINS, ENDS = "cut begins", "cut ends"

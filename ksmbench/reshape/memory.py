@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from ksmbench.engine import machine as at
 from ksmbench.engine.columns import pinned
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import Machine, Vector
 from ksmbench.engine.memory import add_memory
 from ksmbench.engine.plan import make_plan
 from ksmbench.engine.verbs import apply
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Advice, Kind
 

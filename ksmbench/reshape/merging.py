@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.errors import UsageError
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.columns import Contents, Trace
 from ksmbench.trace.ranking import ContentStore
 from ksmbench.trace.schema import FINGERPRINT_BYTES

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ksmbench.engine.memory import DONTFORK, FILE, MAPPED, MERGEABLE, NEVER, WIPEONFORK
 from ksmbench.reshape.memory import Memory
-from ksmbench.reshape.rows import Rows
 from ksmbench.trace.columns import Events
+from ksmbench.trace.rows import Rows
 from ksmbench.trace.schema import HUGE_PAGES, PAGE_LIMIT, Advice, Kind, Mapping
 
 _NOWHERE = -1

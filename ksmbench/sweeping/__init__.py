@@ -3,22 +3,20 @@
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING
 
-from ksmbench.comparing import open_traces, with_policies
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.plan import MAX_MEMORY
 from ksmbench.outputs import refuse_closed
-from ksmbench.sweeping.bench import Progress, Sweep, open_bench
+from ksmbench.result import Sweep
+from ksmbench.specs import with_policies
+from ksmbench.sweeping.bench import Progress, open_bench
 from ksmbench.sweeping.grid import MAX_REPLAYS, Vary, grid
+from ksmbench.tasks import AnyTrace, open_traces
 from ksmbench.trace.columns import Trace
-
-if TYPE_CHECKING:
-    from ksmbench.comparing import AnyTrace
 
 
 def sweep(
-    traces: "AnyTrace | Sequence[AnyTrace]",
+    traces: AnyTrace | Sequence[AnyTrace],
     designs: Iterable[str] = ("ksm-6.18",),
     vary: Vary | None = None,
     output: str | os.PathLike[str] | None = None,

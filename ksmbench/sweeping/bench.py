@@ -5,31 +5,22 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmbench.comparing import (
-    BOUNDS,
-    KEYS,
-    POLICY,
-    Spec,
-    Task,
-    bound_sample,
-    place,
-    stack,
-    summary_frame,
-)
 from ksmbench.engine.cost import find_profile
-from ksmbench.engine.jit import is_cold
 from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.jit import is_cold
 from ksmbench.metrics.front import front
-from ksmbench.metrics.sharing import Sharing
+from ksmbench.result import KEYS, Sweep
+from ksmbench.specs import BOUNDS, POLICY, Spec
 from ksmbench.sweeping.executors import Workers, dask_executor, local_executor
 from ksmbench.sweeping.grid import complete
 from ksmbench.sweeping.journal import Journal
 from ksmbench.sweeping.point import Point, engine, trace_digest
 from ksmbench.sweeping.running import TRIES, run_points
+from ksmbench.tasks import Task, bound_sample, place, stack, summary_frame
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import write_trace
 from ksmbench.trace.tunes import tuned
@@ -38,36 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 Progress = Callable[[int, int], None]  # told how many replays are done, of how many
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What `sweep` found.
-
-    `samples` leads with trace, design, settings (text) and goes on as a replay's. `summary` has one row per trace and
-    combination: the same three, a column for each varied setting, every key of a replay's summary, and `on_front`: does
-    nothing else on this trace save as much for less CPU time, or more for as much? `bounds` are the samples of `none`
-    and `oracle`. `defaults` and `default_samples` are the same of each design with its default settings. `refused` has
-    the combinations that no kernel takes, with the reason.
-    """
-
-    samples: "pl.DataFrame"
-    summary: "pl.DataFrame"
-    bounds: "pl.DataFrame"
-    defaults: "pl.DataFrame"
-    default_samples: "pl.DataFrame"
-    refused: "pl.DataFrame"
-    page_size: dict[str, int]  # of every trace, bytes
-    paths: dict[str, str]  # of every trace
-    notes: dict[str, str]  # what every trace says about itself
-    designs: list[str]  # as asked for
-    vary: dict[str, list[Any]]
-    options: dict[str, Any]  # sample, cost, until, mergeable, ignore_tune, host_memory, as asked for
-    provenance: dict[str, dict[str, Any]]  # of each trace, of one replay on it
-    output: Path | None = None
-    sharing: dict[tuple[str, str, str], Sharing] = field(
-        default_factory=dict, repr=False
-    )  # by KEYS, of few: Bench.look
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ksmbench import designs
-from ksmbench.comparing import FIXED_POLICY, POLICY, Spec, parse_design
 from ksmbench.designs.design import Design, Given, Value
 from ksmbench.errors import UsageError
-from ksmbench.policies import begun, find_policy
+from ksmbench.policies import FIXED, begun, find_policy
+from ksmbench.specs import POLICY, Spec, parse_design
 
 MAX_REPLAYS = 2000  # default of --max-replays
 
@@ -57,7 +57,7 @@ def _values(design: Design, name: str, given: Iterable[Given]) -> list[Value]:
 def _specs_of(text: str, vary: dict[str, list[Given]]) -> list[Spec]:
     spec = parse_design(text)
     design = designs.find(spec.design)
-    fixed = [name for name, _ in spec.settings] + ([POLICY] if spec.policy != FIXED_POLICY else [])
+    fixed = [name for name, _ in spec.settings] + ([POLICY] if spec.policy != FIXED else [])
     for name in fixed:
         if name in vary:
             raise UsageError(f"--design {text}: {name} is set here and varied by --vary; leave out one of them")

@@ -15,12 +15,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ksmbench.comparing import KEYS
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.outputs import reason
+from ksmbench.result import KEYS, UNFINISHED
 from ksmbench.sweeping.point import Outcome, Point
 
-UNFINISHED = "unfinished"
 LINES = "finished.jsonl"
 _KEY = b"ksmbench"
 
@@ -109,3 +108,6 @@ class Journal:
 
     def _place(self, point: Point) -> Path:
         return self.path / f"{point.identity}.parquet"
+
+
+__all__ = ["LINES", "UNFINISHED", "Journal"]

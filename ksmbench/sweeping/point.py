@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from ksmbench.comparing import Task
 from ksmbench.engine.cost import CostProfile
-from ksmbench.engine.jit import numba_config
 from ksmbench.errors import KsmbenchError
+from ksmbench.jit import numba_config
 from ksmbench.metrics.sharing import Sharing
 from ksmbench.replaying import replay
 from ksmbench.sweeping.grid import complete
+from ksmbench.tasks import Task
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import open_trace
 

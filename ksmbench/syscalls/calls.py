@@ -4,67 +4,27 @@ It follows threads and vfork, which have the memory of another, and remembers wh
 that mremap grows has the kind and the advice of what it grows from.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ksmbench.reshape.rows import Rows
+from ksmbench.syscalls.memory import Mapped, Memory
 from ksmbench.syscalls.sink import PAGE_BYTES
 from ksmbench.trace.columns import Events, Space
-from ksmbench.trace.schema import Kind, Mapping
+from ksmbench.trace.rows import Rows
+from ksmbench.trace.schema import Advice, Kind, Mapping
 
 _HEAP = "[heap]"
-_KEPT_ADVICE = (10, 12, 14, 15, 18)  # with what they undo
-_DONTNEED, _DONTNEED_LOCKED = 4, 24  # the latter drops locked pages too
-_UNDOES = {11: (10,), 13: (12,), 14: (15,), 15: (14,), 19: (18,)}
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """Pages start .. end of an address space, mapped as one."""
-
-    start: int
-    end: int
-    kind: int
-    name: str
-    advice: frozenset[int] = frozenset()
-
-
-@dataclass
-class Memory:
-    """An address space: its number, what is mapped, the end of the heap in bytes, and who has it."""
-
-    space: int
-    areas: list[Mapped] = field(default_factory=list)
-    heap_end: int = 0
-    merges_any: bool = False
-    users: set[int] = field(default_factory=set)  # processes
-
-    def cut_out(self, start: int, end: int) -> list[Mapped]:
-        """Take the pages start .. end out; returns the parts that were there."""
-        kept, gone = [], []
-        for area in self.areas:
-            low, high = max(area.start, start), min(area.end, end)
-            if low >= high:
-                kept.append(area)
-                continue
-            gone.append(replace(area, start=low, end=high))
-            if area.start < low:
-                kept.append(replace(area, end=low))
-            if high < area.end:
-                kept.append(replace(area, start=high))
-        self.areas = kept
-        return gone
-
-    def put(self, area: Mapped) -> None:
-        """Map it, in place of what is there."""
-        self.cut_out(area.start, area.end)
-        self.areas.append(area)
-
-    def at(self, page: int) -> Mapped | None:
-        """What the page is in."""
-        return next((area for area in self.areas if area.start <= page < area.end), None)
+_DONTNEED_LOCKED = 24  # DONTNEED, of locked pages too
+_KEPT_ADVICE = (Advice.DONTFORK, Advice.MERGEABLE, Advice.HUGEPAGE, Advice.NOHUGEPAGE, Advice.WIPEONFORK)
+_UNDOES: dict[int, Advice] = {
+    Advice.DOFORK: Advice.DONTFORK,
+    Advice.UNMERGEABLE: Advice.MERGEABLE,
+    Advice.HUGEPAGE: Advice.NOHUGEPAGE,
+    Advice.NOHUGEPAGE: Advice.HUGEPAGE,
+    Advice.KEEPONFORK: Advice.WIPEONFORK,
+}
 
 
 class Calls:
@@ -163,7 +123,7 @@ class Calls:
             self._add(time, Kind.MOVE, memory.space, page, n, to)
             moved = memory.cut_out(page, page + n)
             memory.cut_out(to, to + n_new)
-            memory.areas += [replace(a, start=a.start - page + to, end=a.end - page + to) for a in moved]
+            memory.put_all(replace(a, start=a.start - page + to, end=a.end - page + to) for a in moved)
             if leaves:
                 self._grow(time, tid, page, page + n, area)
         if n_new > n:
@@ -173,12 +133,14 @@ class Calls:
         """Advice, by its number."""
         time = self._at(time)
         memory = self._of(tid)
-        advice = _DONTNEED if advice == _DONTNEED_LOCKED else advice
+        advice = Advice.DONTNEED if advice == _DONTNEED_LOCKED else advice
         self._add(time, Kind.MADVISE, memory.space, page, n, advice)
         if advice in _KEPT_ADVICE or advice in _UNDOES:
-            for area in memory.cut_out(page, page + n):
-                kept = area.advice - set(_UNDOES.get(advice, ()))
-                memory.areas.append(replace(area, advice=kept | ({advice} & set(_KEPT_ADVICE))))
+            undone = {_UNDOES[advice]} if advice in _UNDOES else set()
+            given = {advice} if advice in _KEPT_ADVICE else set()
+            memory.put_all(
+                replace(area, advice=area.advice - undone | given) for area in memory.cut_out(page, page + n)
+            )
 
     def fill(self, time: int, tid: int, page: int, n: int, *, writes: bool) -> None:
         """Every page of a range is written with what it holds, or read."""
@@ -202,8 +164,8 @@ class Calls:
             self._join(child, child, memory)
         else:
             copied = self._new_space(child)
-            copied.areas, copied.heap_end, copied.merges_any = list(memory.areas), memory.heap_end, memory.merges_any
-            copied.areas = [area for area in copied.areas if 10 not in area.advice]
+            copied.areas = [area for area in memory.areas if Advice.DONTFORK not in area.advice]
+            copied.heap_end, copied.merges_any = memory.heap_end, memory.merges_any
             self.spaces[copied.space] = replace(self.spaces[copied.space], name=self.spaces[memory.space].name)
             self._add(time, Kind.FORK, memory.space, value=copied.space)
             self._join(child, child, copied)

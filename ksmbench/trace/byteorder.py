@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.jit import Integer, kernel
 
 _8, _16, _32 = np.uint64(8), np.uint64(16), np.uint64(32)
 _ODD_BYTES = np.uint64(0x00FF00FF00FF00FF)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.byteorder import merge_orders, sort_pages
 from ksmbench.trace.checksum import as_words, xxh64
 from ksmbench.trace.columns import Contents

@@ -1,6 +1,6 @@
 """Plays a trace on memory without any design: what is mapped, present and shared by fork at some instant.
 
-This is the truth that `ksmbench info` describes. Pages are held as entries (`ksmbench.engine.universe`): memory follows
+This is the truth that `ksmbench info` describes. Pages are held as entries (`ksmbench.trace.universe`): memory follows
 the pages that occur. What is odd but possible changes nothing and is counted.
 """
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ksmbench.engine.universe import find_universe
 from ksmbench.trace import rules
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
+from ksmbench.trace.universe import find_universe
 from ksmbench.trace.walk_verbs import ABSENT, Odd, Script, State, play
 
 _BYTES_PER_ENTRY = 80  # of the state and of the arrays that describe it

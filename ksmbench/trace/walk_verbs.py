@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.schema import HUGE_PAGES, Advice, Kind, Mapping
 
 # flags of an entry

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmbench.comparing import FIXED_POLICY, Spec, open_traces, parse_design
 from ksmbench.designs import DEFAULT, complete_settings, find
 from ksmbench.designs.design import RELEASES
 from ksmbench.engine.cost import CostProfile
 from ksmbench.engine.plan import MAX_MEMORY
 from ksmbench.errors import UsageError
 from ksmbench.outputs import refuse_closed
-from ksmbench.sweeping.bench import Bench, Sweep, open_bench
+from ksmbench.policies import FIXED
+from ksmbench.result import Sweep
+from ksmbench.specs import Spec, parse_design
+from ksmbench.sweeping.bench import Bench, open_bench
+from ksmbench.tasks import open_traces
 from ksmbench.tuning import install, search
 from ksmbench.tuning.goal import Goal, Row
 
@@ -242,7 +245,7 @@ def tune(
     spec = parse_design(design)
     if "pages_to_scan" not in {setting.name for setting in find(spec.design).settings}:
         raise UsageError(f'design "{spec.design}" has no settings to search')
-    if spec.policy != FIXED_POLICY:
+    if spec.policy != FIXED:
         raise UsageError(f"--design {design}: leave policy out; a search is for settings that nobody turns")
     if max_cpu is not None and cost == "none":
         raise UsageError(

@@ -8,8 +8,8 @@ them, and the advisor in their place. Then finer steps of the pace around the be
 import itertools
 from collections.abc import Sequence
 
-from ksmbench.comparing import Spec
 from ksmbench.designs.design import Design, Value
+from ksmbench.specs import Spec
 
 PAGES = (50, 100, 250, 600, 1500, 4000)
 SLEEPS = (10, 20, 50, 200)

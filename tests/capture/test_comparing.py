@@ -9,7 +9,7 @@ import pytest
 from ksmbench.capture.comparing import Comparer
 from ksmbench.capture.procfs import ProcessGoneError
 from ksmbench.capture.reading import Reader
-from ksmbench.engine.jit import numba_config
+from ksmbench.jit import numba_config
 from ksmbench.trace.ranking import ContentStore
 from tests.capture.child import PAGE, Child
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ksmbench.commands.progress import progress_bar
-from ksmbench.engine.jit import numba_config
+from ksmbench.jit import numba_config
 
 
 def on_terminal(*arguments: object) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numba
 
-from ksmbench.engine.jit import FLAGS
+from ksmbench.jit import FLAGS
 
 
 def alone(part: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ksmbench.comparing import Comparison, compare
+from ksmbench.comparing import compare
+from ksmbench.result import Comparison
 from tests.report.synthetic import synthetic_trace
 
 DESIGNS = ("none", "ksm-6.18", "ksm-6.18,pages_to_scan=1000", "oracle")

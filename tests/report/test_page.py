@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 from markupsafe import escape
 
-from ksmbench.comparing import Comparison, compare
+from ksmbench.comparing import compare
 from ksmbench.metrics.summary import METRICS
 from ksmbench.report.curves import MAX_POINTS, curves
 from ksmbench.report.detail import work_rows
 from ksmbench.report.page import command, render
 from ksmbench.report.table import COLUMNS
+from ksmbench.result import Comparison
 from tests.report.conftest import DESIGNS
 from tests.report.synthetic import synthetic_trace
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ksmbench.engine import universe
 from ksmbench.errors import TraceError
+from ksmbench.trace import universe
 from ksmbench.trace.columns import Contents, Events, Space, Trace
 from ksmbench.trace.describe import describe
 from ksmbench.trace.schema import Kind

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
+from ksmbench.jit import Integer, kernel
 
 _HEADER = 16
 _LENGTH = (1 << 27) - 1  # of the second word

@@ -44,13 +44,13 @@ from ksmbench.engine.columns import memory_type
 from ksmbench.engine.cost import DEFAULT as DEFAULT_COST
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
-from ksmbench.engine.jit import compiled_beside, is_cold
 from ksmbench.engine.lcp import add_prefixes
 from ksmbench.engine.machine import ALLOCATE_ON, CHECKSUM, KIND, PAGE_SIZE, SETTLED, VALUE, Machine
 from ksmbench.engine.memory import add_memory, check_memory
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import PAUSE
 from ksmbench.errors import UsageError
+from ksmbench.jit import compiled_beside, is_cold
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 

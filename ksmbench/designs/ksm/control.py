@@ -37,11 +37,11 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.engine import rbtree
 from ksmbench.engine.clock import sleep_changed
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import ALIVE, BASE, END, FLAGS, NODE_ROWS, REFUSED, Vector, i32, i64, tree_rows, u8
 from ksmbench.engine.memory import MERGEABLE, STALE, break_entry
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY
+from ksmbench.jit import Integer
 
 UNSIGNED_MAX = (1 << 32) - 1
 INT_MAX = (1 << 31) - 1

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from ksmbench.designs.ksm.state import HOLE_OF, HOLE_STEPS, NULL, RANGE_WALK
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import BASE, END, FLAGS, FRAME, Machine, Vector, i32, i64, u8
 from ksmbench.engine.memory import MERGEABLE, billable_content
 from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
+from ksmbench.jit import Integer
 
 Pages = npt.NDArray[np.int64]
 _BITS = 9  # 512 entries in a table of x86-64

@@ -27,7 +27,6 @@ from ksmbench.designs.ksm.state import (
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT, DO_LOOK, END, after_sample, end_batch, next_step
 from ksmbench.engine.columns import pinned
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ACTOR,
     ALIVE,
@@ -60,6 +59,7 @@ from ksmbench.engine.parts import part
 from ksmbench.engine.samples import ASK, DONE, FULL, GROW, PAUSE, is_full, take_sample, take_space
 from ksmbench.engine.settling import has_settled
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, apply
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.schema import Kind
 
 PAUSE_AFTER = 500_000  # units of work (pages looked at, events) between two moments for Python

@@ -34,7 +34,6 @@ from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.descents import UNSTABLE as IN_UNSTABLE_TREE
 from ksmbench.engine.descents import count_descent
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import LINE, compared_bytes
 from ksmbench.engine.machine import (
     CHECKSUM,
@@ -65,6 +64,7 @@ from ksmbench.engine.memory import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, RIGHT
+from ksmbench.jit import Integer
 
 
 @part

@@ -1,9 +1,9 @@
 """The ring of registered mms: where a new one goes, what an exit does to it (1.2, 2.4, 8.5)."""
 
 from ksmbench.designs.ksm.state import CURSOR, MERGE_ANY_SURVIVES, REGISTERED, RUN, SLOT_ITEMS, SLOT_NEXT, SLOT_PREV
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import ASKS, MERGE_ANY, Vector, i32, i64, u8
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 
 @part

@@ -29,7 +29,6 @@ from ksmbench.designs.ksm.state import (
 )
 from ksmbench.designs.ksm.warm import read_ahead
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ALIVE,
     BASE,
@@ -47,6 +46,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import billable_content, is_ksm
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY
+from ksmbench.jit import Integer, kernel
 
 
 @part

@@ -54,7 +54,6 @@ from ksmbench.engine import rbtree
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.descents import STABLE as IN_STABLE_TREE
 from ksmbench.engine.descents import count_descent
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import LINE, compared_bytes
 from ksmbench.engine.machine import (
     CONTENT,
@@ -71,6 +70,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import STALE
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, RIGHT
+from ksmbench.jit import Integer
 
 _PRUNE, _KEEP = np.int64(1), np.int64(0)
 _GAVE_UP = np.int64(-1)  # in place of a side: an old release met a stale node

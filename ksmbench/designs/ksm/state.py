@@ -8,7 +8,6 @@ columns, its tree links in NODE_ROWS. Memory: 20 bytes per entry; 48 per stable 
 import numpy as np
 
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BASE,
     DESIGN_COLUMNS,
@@ -24,6 +23,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, make_rows
+from ksmbench.jit import Integer
 
 NULL = np.int64(-1)
 

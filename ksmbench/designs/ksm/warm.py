@@ -21,11 +21,11 @@ from ksmbench.designs.ksm.state import (
     WARM_UNTIL,
 )
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import LINE, NEAR, compared_bytes
 from ksmbench.engine.machine import CHECKSUM, END, LCP_NEAR, NODE_ROWS, ROWS, Vector, i32, i64, tree_rows, u8, u32
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, LEFT, RIGHT
+from ksmbench.jit import Integer
 
 LANES = 16
 LARGE = 1 << 14  # nodes; 16 bytes each, smaller trees stay in the second-level cache

@@ -13,10 +13,10 @@ from ksmbench.designs.review.state import (
     RUN,
 )
 from ksmbench.designs.review.tree import free_item, lose, set_hole_items
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import BASE, END, FLAGS, Vector, i32, i64, u8
 from ksmbench.engine.memory import MERGEABLE
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 _NONE = np.int64(0)
 _RUN_UNMERGE = 2

@@ -17,9 +17,9 @@ from ksmbench.designs.review.state import (
     UNSTABLE,
 )
 from ksmbench.designs.review.tree import append, detach, free_item, is_merged, make_item, make_outside
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import FRAME, PAIR_FIRST, PAIRS, Vector, i32, i64, u8, u32
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 
 @part

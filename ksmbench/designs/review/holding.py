@@ -14,7 +14,6 @@ from ksmbench.designs.review.state import (
     TRACKED,
 )
 from ksmbench.designs.review.tree import free_item, lose, set_hole_items
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     ALIVE,
     BASE,
@@ -32,6 +31,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.verbs import free_mm
+from ksmbench.jit import Integer
 
 _NONE = np.int64(0)
 

@@ -18,9 +18,9 @@ from ksmbench.designs.review.running import BYTES_PER_ENTRY, COMMON_SETTINGS, CO
 from ksmbench.designs.review.state import BILLS_ABSENT, BREAKS_FAILED, NEEDS_MERGEABLE
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT
 from ksmbench.engine.columns import pinned
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import EVENT, Vector
 from ksmbench.engine.samples import DONE
+from ksmbench.jit import Integer, kernel
 
 LIST_WORDS = ("mm", "vma")
 

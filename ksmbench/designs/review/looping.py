@@ -3,7 +3,6 @@
 from ksmbench.designs.review.state import SLEEP, SLEEP_MILLISECS, WORK
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT, DO_LOOK, END, after_sample, end_batch, next_step
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     ALIVE,
     BEFORE,
@@ -23,6 +22,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.parts import part
 from ksmbench.engine.samples import ASK, DONE, FULL, PAUSE, is_full, take_sample, take_space
 from ksmbench.engine.settling import has_settled
+from ksmbench.jit import Integer
 
 STOP = 100  # plus what the loop returns to Python
 PAUSE_AFTER = 500_000  # units of work (pages looked at, events) between two moments for Python

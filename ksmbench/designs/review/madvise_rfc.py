@@ -65,7 +65,6 @@ from ksmbench.designs.review.tree import (
 from ksmbench.engine.clock import DO_BATCH, DO_EVENT
 from ksmbench.engine.columns import pinned
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.engine.machine import (
     ACTOR,
     ALIVE,
@@ -97,6 +96,7 @@ from ksmbench.engine.memory import MAPPED, MERGEABLE
 from ksmbench.engine.parts import part
 from ksmbench.engine.samples import DONE
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, MOVED, apply
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.schema import Advice, Kind
 
 _HERE, _THERE = np.int64(0), np.int64(1)  # columns of PAIRS

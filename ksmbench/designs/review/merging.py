@@ -26,7 +26,6 @@ from ksmbench.designs.review.tree import (
     unstable_search,
 )
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     ALIVE,
     BASE,
@@ -45,6 +44,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.memory import KSM_WITHOUT_NODE, MAPPED, break_entry, new_frame, note_dead_map, replace_frame
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 THROUGH_RMAP = 0
 _INSERT = np.int64(1)

@@ -3,9 +3,9 @@
 from ksmbench.designs.review.holding import break_and_free, free_held
 from ksmbench.designs.review.places import link_before, unlink
 from ksmbench.designs.review.state import CALLBACKS, FLAGGED, HEAD, LISTED, PLACE_NEXT, SLOT, TOUCHED
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import ALIVE, BASE, END, HELD, Vector, i32, i64, u8
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 # bits of CALLBACKS, in the order of their words
 CALLBACK_WORDS = ("fork", "exit", "mremap", "munmap")

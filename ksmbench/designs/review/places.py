@@ -19,9 +19,9 @@ from ksmbench.designs.review.state import (
     SELECTED,
 )
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import Vector, i32, i64, u8
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 
 @part

@@ -31,7 +31,6 @@ from ksmbench.designs.review.state import (
 from ksmbench.designs.review.stores import setting_of, store_number
 from ksmbench.designs.review.tree import drop_unstable_tree, lose
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     ACTOR,
     ALIVE,
@@ -53,6 +52,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import MERGEABLE
 from ksmbench.engine.parts import part
 from ksmbench.engine.verbs import ASKED, EXECED, EXITED, FORKED, MOVED, apply
+from ksmbench.jit import Integer
 from ksmbench.trace.schema import Kind
 
 RUN_SETTING = Setting("run", 1, 0, 2, "0 stops ksmd and keeps what is merged, 1 runs it, 2 unmerges everything")

@@ -14,12 +14,12 @@ from ksmbench.engine import machine as machine_at
 from ksmbench.engine.columns import vector_type
 from ksmbench.engine.counters import REVIEW_COUNTERS, WORK_COUNTERS, Counter
 from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
-from ksmbench.engine.jit import compiled_beside, is_cold
 from ksmbench.engine.lcp import add_prefixes
 from ksmbench.engine.machine import CHECKSUM, PAGE_SIZE, SETTLED, Machine
 from ksmbench.engine.memory import add_memory, add_tracking, check_memory
 from ksmbench.engine.plan import Plan
 from ksmbench.errors import UsageError
+from ksmbench.jit import compiled_beside, is_cold
 from ksmbench.trace.columns import Trace
 
 # Bytes of struct rmap_item, tree_item (devksm and RFC: a node and a pointer) and mm_slot or region, on 64-bit.

@@ -21,10 +21,10 @@ from ksmbench.designs.review.state import (
 )
 from ksmbench.designs.review.tree import detach, free_item, is_merged, lose, make_item, set_hole_items
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import ALIVE, FLAGS, FRAME, MAPCOUNT, Vector, i32, i64, u8
 from ksmbench.engine.memory import MAPPED, MERGEABLE
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 
 @part

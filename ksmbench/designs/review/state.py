@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import (
     BASE,
     DESIGN_COLUMNS,
@@ -25,6 +24,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.rbtree import make_rows
+from ksmbench.jit import Integer
 
 NULL = np.int64(-1)
 HEAD = np.int64(0)  # of the list of places

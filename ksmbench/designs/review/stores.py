@@ -7,9 +7,9 @@ from ksmbench.designs.review.state import (
     SLEEP,
     SLEEP_MILLISECS,
 )
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.machine import NAME, Vector, i32
 from ksmbench.engine.parts import part
+from ksmbench.jit import Integer
 
 UNSIGNED_MAX = (1 << 32) - 1
 

@@ -35,7 +35,6 @@ from ksmbench.engine.counters import Counter
 from ksmbench.engine.descents import STABLE as IN_STABLE_TREE
 from ksmbench.engine.descents import UNSTABLE as IN_UNSTABLE_TREE
 from ksmbench.engine.descents import count_descent
-from ksmbench.engine.jit import Integer
 from ksmbench.engine.lcp import LINE, compared_bytes
 from ksmbench.engine.machine import (
     ALIVE,
@@ -56,6 +55,7 @@ from ksmbench.engine.machine import (
 from ksmbench.engine.memory import KSM_WITHOUT_NODE, MERGEABLE, set_lost
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import LEFT, RIGHT
+from ksmbench.jit import Integer
 
 
 @part

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from ksmbench import designs, open_trace
-from ksmbench.comparing import parse_design
 from ksmbench.provenance import trace_identity
 from ksmbench.replaying import replay
 from ksmbench.result import Result
+from ksmbench.specs import parse_design
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 from workloads.review_2009.directed import quota

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ksmbench.engine.jit import Integer, kernel
 from ksmbench.errors import TraceError
+from ksmbench.jit import Integer, kernel
 from ksmbench.trace.columns import Events
 from ksmbench.trace.schema import PAGE_LIMIT, Kind
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ksmbench.engine.universe import find_universe
 from ksmbench.trace.columns import Events
 from ksmbench.trace.schema import Kind
+from ksmbench.trace.universe import find_universe
 
 
 def random_events(rng: np.random.Generator, n: int, n_spaces: int) -> Events:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ksmbench.engine import jit
+from ksmbench import jit
 
 
 def test_a_cold_cache_is_told_from_a_warm_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

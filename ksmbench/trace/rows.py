@@ -1,6 +1,6 @@
 """Events as they are written one after the other, and the columns that they make in the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,14 @@ _MOST_SINGLE = 1 << 16  # rows that wait to become arrays
 
 
 class Rows:
-    """Events in order. `names` begins with those that rows of an older trace point to."""
+    """Events in order. `names` begins with those that rows of an older trace point to.
+
+    `told` is called with time, kind, space, page, count and value of every event that is added alone.
+    """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = list(names)
+        self.told: Callable[[int, int, int, int, int, int], None] | None = None
         self._numbers = {name: number for number, name in enumerate(names)}
         self._chunks: list[tuple[npt.NDArray[Any], ...]] = []
         self._single: list[tuple[Cells, ...]] = []  # rows added one by one since the last chunk
@@ -48,6 +52,8 @@ class Rows:
             self._single.append(cells)
             if len(self._single) >= _MOST_SINGLE:
                 self._close_chunk()
+            if self.told is not None:
+                self.told(*(int(cell) for cell in cells[:6]))
             return
         self._close_chunk()
         self._chunks.append(
