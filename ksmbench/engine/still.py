@@ -1,5 +1,7 @@
 """The replay of a trace's memory without anything that scans it: what `none` and `oracle` stand on."""
 
+from typing import Any
+
 from numba import types
 
 from ksmbench.engine.clock import DO_EVENT, END, after_sample, next_step
@@ -25,7 +27,7 @@ from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import DONE, FULL, PAUSE, is_full, take_sample
 from ksmbench.engine.verbs import apply
-from ksmbench.jit import Integer, kernel
+from ksmbench.jit import Integer, compiled_beside, is_cold, kernel
 from ksmbench.trace.columns import Trace
 
 _PAUSE_AFTER = 2_000_000  # entries touched between two moments for Python
@@ -79,8 +81,22 @@ def compile_still() -> None:
     _still_loop.compile((vector_type, types.int64))  # type: ignore[attr-defined]
 
 
+def compile_beside_still(name: str, loop: Any, signature: tuple[Any, ...]) -> None:
+    """Compile `loop`, and on another core `compile_still`, where no kernel called `name` is in the cache."""
+    if is_cold(name):
+        with compiled_beside(f"from {__name__} import compile_still; compile_still()"):
+            loop.compile(signature)
+
+
 def replay_still(
-    trace: Trace, plan: Plan, timing: Timing, *, merged: bool, check: bool = False, progress: Progress | None = None
+    trace: Trace,
+    plan: Plan,
+    settings: dict[str, int],
+    timing: Timing,
+    *,
+    merged: bool,
+    check: bool = False,
+    progress: Progress | None = None,
 ) -> Record:
     """Replay `plan` without scanning; `merged` counts as if everything mergeable were merged at once."""
     machine = Machine()

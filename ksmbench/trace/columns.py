@@ -61,3 +61,10 @@ class Trace:
     def page_size(self) -> int:
         """Bytes per page."""
         return int(self.manifest["page_size"])
+
+    @property
+    def host_memory(self) -> int:
+        """Bytes of memory of the host that it was recorded on; 0 where the manifest does not tell."""
+        host = self.manifest.get("host")
+        found = host.get("memory_bytes") if isinstance(host, dict) else None
+        return found if isinstance(found, int) and found > 0 else 0

@@ -200,12 +200,6 @@ def goal_words(goal: Goal) -> list[str]:
     return words
 
 
-def _host_memory(trace: "Trace", given: int | None) -> int:
-    host = trace.manifest.get("host")
-    found = given or (host.get("memory_bytes") if isinstance(host, dict) else None)
-    return found if isinstance(found, int) else 0
-
-
 def tune(
     trace: "Trace | str | os.PathLike[str]",
     output: str | os.PathLike[str] | None = None,
@@ -277,7 +271,7 @@ def tune(
         chosen = complete_settings(searching.design, searching.fixed | _by_text(best["settings"]))
         settings = {name: value for name, value in chosen.items() if name in searching.names or name in searching.fixed}
         about = f"KSM for {next(iter(sweep.paths.values()))}: {goal} ({best['design']})"
-        memory = _host_memory(next(iter(opened.values())), host_memory)
+        memory = host_memory or next(iter(opened.values())).host_memory
         is_installable = searching.design.family == RELEASES  # those of 2009 were patches, with files of their own
         found = Tuning(
             goal=goal,

@@ -49,8 +49,8 @@ from ksmbench.engine.machine import ALLOCATE_ON, CHECKSUM, KIND, PAGE_SIZE, SETT
 from ksmbench.engine.memory import add_memory, check_memory
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import PAUSE
+from ksmbench.engine.still import compile_beside_still
 from ksmbench.errors import UsageError
-from ksmbench.jit import compiled_beside, is_cold
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import Kind
 
@@ -89,13 +89,6 @@ def _machine(features: Features, trace: Trace, plan: Plan, settings: dict[str, i
     return machine
 
 
-def _compile_on_two_cores() -> None:
-    # What the loop consists of in two halves, at the first replay.
-    if is_cold("loop.replay_loop"):
-        with compiled_beside("from ksmbench.engine.still import compile_still; compile_still()"):
-            batch.compile((memory_type,))  # type: ignore[attr-defined]
-
-
 def run(
     features: Features,
     trace: Trace,
@@ -113,7 +106,7 @@ def run(
         raise UsageError(NEVER_ENDS)
     if settings.get("advisor_mode") and settings["pages_to_scan"] != DEFAULT_PAGES_TO_SCAN:
         raise UsageError("pages_to_scan cannot be set while the advisor does; leave it out, or advisor_mode")
-    _compile_on_two_cores()
+    compile_beside_still("loop.replay_loop", batch, (memory_type,))
     machine = _machine(features, trace, plan, settings, timing.profile.hz if timing.profile else DEFAULT_COST.hz)
 
     def step() -> int:

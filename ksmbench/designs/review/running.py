@@ -18,8 +18,8 @@ from ksmbench.engine.lcp import add_prefixes
 from ksmbench.engine.machine import CHECKSUM, PAGE_SIZE, SETTLED, Machine
 from ksmbench.engine.memory import add_memory, add_tracking, check_memory
 from ksmbench.engine.plan import Plan
+from ksmbench.engine.still import compile_beside_still
 from ksmbench.errors import UsageError
-from ksmbench.jit import compiled_beside, is_cold
 from ksmbench.trace.columns import Trace
 
 # Bytes of struct rmap_item, tree_item (devksm and RFC: a node and a pointer) and mm_slot or region, on 64-bit.
@@ -141,9 +141,7 @@ def _run(
     progress: Progress | None = None,
 ) -> Record:
     _check_settings(settings, timing, plan.n_spaces)
-    if is_cold(parts.name):
-        with compiled_beside("from ksmbench.engine.still import compile_still; compile_still()"):
-            parts.loop.compile((vector_type,))  # type: ignore[attr-defined]
+    compile_beside_still(parts.name, parts.loop, (vector_type,))
     machine = _machine(parts, trace, plan, settings)
     record = drive(
         lambda: int(parts.loop(machine.m)),
