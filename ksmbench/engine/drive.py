@@ -89,6 +89,35 @@ class Record:
         return self.frames_ns / span if span else float(self.last[1 + Counter.FRAMES])
 
 
+def _record(
+    machine: Machine,
+    timing: Timing,
+    parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    turning: Turning | None,
+) -> Record:
+    # What was taken away, and what the machine holds at its end.
+    m = machine.m
+    rows = np.concatenate([part[0] for part in parts])
+    return Record(
+        rows=np.ascontiguousarray(rows[:-1, : 1 + N_SAMPLED]),
+        spaces=np.concatenate([part[1] for part in parts]),
+        last=rows[-1, : 1 + N_SAMPLED],
+        shown=rows[:, 1 + N_SAMPLED :],
+        counters=m[:N_COUNTERS].copy(),
+        start_ns=timing.start_ns,
+        end_ns=int(m[NOW]),
+        frames_ns=float(machine[FRAMES_NS][0]),
+        dead_ns=float(machine[FRAMES_NS][1]),
+        longest_delay_ns=int(m[LONGEST_DELAY_NS]),
+        copies_at_exit=int(m[COPIES_AT_EXIT]),
+        copies_at_stop=int(m[COPIES_AT_STOP]),
+        peak_frames=int(m[PEAK_FRAMES]),
+        refused_tunes=int(m[REFUSED]),
+        stores=turning.stores if turning else [],
+        refused_stores=turning.refused if turning else 0,
+    )
+
+
 def drive(
     step: Callable[[], int],
     machine: Machine,
@@ -150,22 +179,4 @@ def drive(
             progress((int(m[NOW]) - timing.start_ns) / (timing.until_ns - timing.start_ns))
     if timing.at_end is not None:
         timing.at_end(machine)
-    rows = np.concatenate([part[0] for part in parts])
-    return Record(
-        rows=np.ascontiguousarray(rows[:-1, : 1 + N_SAMPLED]),
-        spaces=np.concatenate([part[1] for part in parts]),
-        last=rows[-1, : 1 + N_SAMPLED],
-        shown=rows[:, 1 + N_SAMPLED :],
-        counters=m[:N_COUNTERS].copy(),
-        start_ns=timing.start_ns,
-        end_ns=int(m[NOW]),
-        frames_ns=float(machine[FRAMES_NS][0]),
-        dead_ns=float(machine[FRAMES_NS][1]),
-        longest_delay_ns=int(m[LONGEST_DELAY_NS]),
-        copies_at_exit=int(m[COPIES_AT_EXIT]),
-        copies_at_stop=int(m[COPIES_AT_STOP]),
-        peak_frames=int(m[PEAK_FRAMES]),
-        refused_tunes=int(m[REFUSED]),
-        stores=turning.stores if turning else [],
-        refused_stores=turning.refused if turning else 0,
-    )
+    return _record(machine, timing, parts, turning)

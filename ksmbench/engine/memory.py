@@ -8,13 +8,10 @@ as entries.
 A mapping of the kernel's zero page that nobody merged is not kept: no counter tells it from an absent page.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.machine import (
-    ALIVE,
     BASE,
     CONTENT,
     DEAD_MAPS,
@@ -26,7 +23,6 @@ from ksmbench.engine.machine import (
     FRAME,
     FREE,
     FREE_TOP,
-    HELD,
     LOST,
     MAPCOUNT,
     MERGEABLE_ENTRIES,
@@ -57,6 +53,7 @@ from ksmbench.engine.machine import (
 )
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import KEY, make_rows
+from ksmbench.engine.tracking import add_tracking, untrack
 from ksmbench.jit import Integer
 
 # flags of an entry: what its mapping is
@@ -106,13 +103,6 @@ def add_memory(machine: Machine, n_entries: int, n_mms: int, n_folios: int, n_co
         machine[column] = np.zeros(n_contents, np.int32)
     machine[PLAIN] = np.zeros(n_frames if n_contents else 0, np.int32)
     add_tracking(machine, 0, 0)
-
-
-def add_tracking(machine: Machine, n_entries: int, n_mms: int) -> None:
-    """What the designs of 2009 lose track of or hold on to; no rows for designs that do not ask."""
-    machine[LOST] = np.zeros(n_entries, np.uint8)
-    machine[DEAD_MAPS] = np.zeros(n_entries + 2 if n_entries else 0, np.int32)
-    machine[HELD] = np.zeros(n_mms, np.uint8)
 
 
 @part
@@ -181,43 +171,6 @@ def map_frame(m: Vector, e: Integer, f: Integer) -> None:
 
 
 @part
-def note_dead_map(m: Vector, f: Integer) -> None:
-    """One of the entries that map frame `f` is now an exited mm's."""
-    i32(m, DEAD_MAPS)[f] += 1
-    if i32(m, DEAD_MAPS)[f] == i32(m, MAPCOUNT)[f]:
-        m[Counter.DEAD_PAGES] += 1
-
-
-@part
-def set_lost(m: Vector, e: Integer, cause: Integer) -> None:
-    """Note why nothing tracks the merged frame at `e`; 0: something does, or it is not merged."""
-    lost = u8(m, LOST)
-    before = lost[e]
-    if before:
-        m[Counter.LOST_PTES] -= 1
-        m[Counter.LOST_PTES + before] -= 1
-    lost[e] = cause
-    if cause:
-        m[Counter.LOST_PTES] += 1
-        m[Counter.LOST_PTES + cause] += 1
-
-
-@part
-def _untrack(m: Vector, mm: Integer, e: Integer, f: Integer) -> None:
-    # Before entry `e` stops mapping frame `f`.
-    if u8(m, LOST)[e]:
-        set_lost(m, e, _ZERO)
-    n, dead = i32(m, MAPCOUNT)[f], i32(m, DEAD_MAPS)[f]
-    if n == dead:
-        m[Counter.DEAD_PAGES] -= 1
-    if not u8(m, ALIVE)[mm]:
-        dead -= 1
-        i32(m, DEAD_MAPS)[f] = dead
-    if n > 1 and n - 1 == dead:
-        m[Counter.DEAD_PAGES] += 1
-
-
-@part
 def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
     """Make `e` absent; a frame that nothing maps any more is freed, and its stable node is stale."""
     f = i32(m, FRAME)[e]
@@ -231,7 +184,7 @@ def unmap_entry(m: Vector, mm: Integer, e: Integer) -> None:
         return
     count_frame(m, f, _OUT)
     if len(u8(m, LOST)) > 0:
-        _untrack(m, mm, e, f)
+        untrack(m, mm, e, f)
     i32(m, MAPCOUNT)[f] -= 1
     if len(i32(m, PLAIN)) > 0 and not u8(m, FLAGS)[e] & MERGEABLE:
         i32(m, PLAIN)[f] -= 1
@@ -412,29 +365,3 @@ def make_folio(m: Vector, mm: Integer, first: Integer, numa: Integer) -> None:
             i32(m, FOLIO)[f] = folio
         i32(m, FOLIO_FRAMES)[folio * FOLIO_PAGES + place] = f
         map_frame(m, e, f)
-
-
-def check_memory(machine: Machine) -> list[str]:
-    """Recount everything that is kept incrementally; sentences about what is wrong."""
-    wrong: list[str] = []
-    m = machine.m
-
-    def expect(what: str, kept: Any, counted: Any) -> None:
-        if not np.array_equal(kept, counted):
-            wrong.append(f"{what}: kept {kept}, counted {counted}")
-
-    frame, flags, key = machine[FRAME], machine[FLAGS], machine[ROWS][:, KEY]
-    mapped = frame[frame >= 0]
-    n = int(m[NEXT_FRAME])
-    expect("mapcount", machine[MAPCOUNT][:n], np.bincount(mapped, minlength=n))
-    zeroed = machine[NODE][mapped] == ZEROED
-    expect("pages_anon", m[Counter.PAGES_ANON], np.count_nonzero(~zeroed))
-    used = np.unique(mapped[~zeroed])
-    expect("frames", m[Counter.FRAMES], len(used))
-    expect("frames_ksm", m[Counter.FRAMES_KSM], np.count_nonzero(machine[NODE][used] != ORDINARY))
-    billable = (frame >= 0) & (flags & MERGEABLE != 0)
-    expect("key", key[billable], machine[CONTENT][frame[billable]])
-    expect("key of others", np.count_nonzero(key[~billable] >= 0), 0)
-    expect("mergeable entries", machine[MERGEABLE_ENTRIES].sum(), np.count_nonzero(flags & MERGEABLE))
-    expect("free frames", len(used) + len(np.unique(mapped[zeroed])) + int(m[FREE_TOP]), n)
-    return wrong

@@ -17,7 +17,7 @@ from ksmbench.engine.memory import FOLIO_PAGES
 from ksmbench.errors import TraceError, UsageError
 from ksmbench.trace.columns import Trace
 from ksmbench.trace.schema import PAGE_LIMIT, Kind
-from ksmbench.trace.universe import find_universe
+from ksmbench.trace.universe import Universe, find_universe
 
 # Bytes of engine state: memory (42), items (20), stable nodes (44 each, a reserve of one per entry).
 BYTES_PER_ENTRY = 110
@@ -138,18 +138,12 @@ def _placed(
     return result
 
 
-def make_plan(
-    trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_MEMORY, bytes_per_entry: int = BYTES_PER_ENTRY
-) -> Plan:
-    """Translate `trace`; raises `TraceError` where a replay would need more than `max_memory` bytes."""
-    events = trace.events
-    mm, value, owners = _generations(trace)
-    universe = find_universe(events._replace(space=mm, value=value), len(owners))
-    n_entries = sum(universe.size.tolist())  # of any size, as it is checked
-    n_folios = sum((events.n_pages[events.kind == Kind.HUGE] // FOLIO_PAGES).tolist())
+def _needed_bytes(trace: Trace, universe: Universe, n_folios: int, max_memory: int, bytes_per_entry: int) -> int:
+    # What a replay holds; raises where that is too much.
+    n_entries: int = sum(universe.size.tolist())  # of any size, as it is checked
     needed = (
         n_entries * bytes_per_entry
-        + len(mm) * BYTES_PER_EVENT
+        + len(trace.events.kind) * BYTES_PER_EVENT
         + n_folios * BYTES_PER_FOLIO
         + (len(universe.pairs) + len(universe.gaps)) * BYTES_PER_RUN
         + len(trace.contents.lcp) * BYTES_PER_CONTENT
@@ -159,6 +153,18 @@ def make_plan(
             f"{trace.path or 'the trace'}: a replay needs {needed / 2**30:,.1f} GiB for {n_entries:,} pages, "
             f"more than --max-memory {max_memory / 2**30:,.1f} GiB; raise it or record less"
         )
+    return needed
+
+
+def make_plan(
+    trace: Trace, *, mergeable: str = "as-is", max_memory: int = MAX_MEMORY, bytes_per_entry: int = BYTES_PER_ENTRY
+) -> Plan:
+    """Translate `trace`; raises `TraceError` where a replay would need more than `max_memory` bytes."""
+    events = trace.events
+    mm, value, owners = _generations(trace)
+    universe = find_universe(events._replace(space=mm, value=value), len(owners))
+    n_folios = sum((events.n_pages[events.kind == Kind.HUGE] // FOLIO_PAGES).tolist())
+    needed = _needed_bytes(trace, universe, n_folios, max_memory, bytes_per_entry)
     base = np.cumsum(universe.size) - universe.size
     other = np.where(np.isin(events.kind, (Kind.FORK, Kind.SHARE)), value, mm)
     pairs = _placed(universe.pairs, universe.pair_first, base, mm, other)
@@ -199,7 +205,7 @@ def make_plan(
         },
         n_mms=len(owners),
         n_spaces=len(trace.spaces),
-        n_entries=n_entries,
+        n_entries=int(universe.size.sum()),
         n_folios=n_folios,
         needed_bytes=needed,
         start_ns=int(events.time_ns[0]) if len(mm) else 0,

@@ -4,6 +4,7 @@ from typing import Any
 
 from numba import types
 
+from ksmbench.engine.check import check_memory
 from ksmbench.engine.clock import DO_EVENT, END, after_sample, next_step
 from ksmbench.engine.columns import pinned, vector_type
 from ksmbench.engine.counters import Counter
@@ -22,7 +23,7 @@ from ksmbench.engine.machine import (
     i32,
     i64,
 )
-from ksmbench.engine.memory import add_memory, check_memory
+from ksmbench.engine.memory import add_memory
 from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import DONE, FULL, PAUSE, is_full, take_sample

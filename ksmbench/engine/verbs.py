@@ -54,13 +54,13 @@ from ksmbench.engine.memory import (
     break_entry,
     make_folio,
     map_frame,
-    note_dead_map,
     set_mergeable,
     touch_entry,
     unmap_entry,
     write_entry,
 )
 from ksmbench.engine.parts import part
+from ksmbench.engine.tracking import note_dead_map
 from ksmbench.jit import Integer, kernel
 from ksmbench.trace.schema import Advice, Kind, Mapping
 

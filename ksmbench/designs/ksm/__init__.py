@@ -40,13 +40,14 @@ from ksmbench.designs.ksm.loop import ADVISE, replay_loop
 from ksmbench.designs.ksm.release import counters_of, files_of, load_release, settings_of, space_counters_of
 from ksmbench.designs.ksm.scan import batch
 from ksmbench.designs.ksm.warm import LANES, NO_GUESS
+from ksmbench.engine.check import check_memory
 from ksmbench.engine.columns import memory_type
 from ksmbench.engine.cost import DEFAULT as DEFAULT_COST
 from ksmbench.engine.counters import Counter
 from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
 from ksmbench.engine.lcp import add_prefixes
 from ksmbench.engine.machine import ALLOCATE_ON, CHECKSUM, KIND, PAGE_SIZE, SETTLED, VALUE, Machine
-from ksmbench.engine.memory import add_memory, check_memory
+from ksmbench.engine.memory import add_memory
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.samples import PAUSE
 from ksmbench.engine.still import compile_beside_still

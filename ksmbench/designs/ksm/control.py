@@ -1,8 +1,8 @@
 """Stores to the settings while ksmd lives, and run=2 (8.12)."""
 
+from ksmbench.designs.ksm.nodes import probe_parked, remove_node
 from ksmbench.designs.ksm.ring import drop_slot
 from ksmbench.designs.ksm.scan import free_items
-from ksmbench.designs.ksm.stable import probe_parked, remove_node
 from ksmbench.designs.ksm.state import (
     ADVISOR_CHANGE,
     ADVISOR_CPU_NS,

@@ -1,6 +1,7 @@
 """What happens to one page: cmp_and_merge_page, the unstable tree, and the merges themselves (3.1, 3.2, 3.5 to 3.9)."""
 
-from ksmbench.designs.ksm.stable import forget, park, purge, stable_tree_insert, stable_tree_search, take_off
+from ksmbench.designs.ksm.nodes import forget, park, purge, take_off
+from ksmbench.designs.ksm.stable import stable_tree_insert, stable_tree_search
 from ksmbench.designs.ksm.state import (
     CHECKSUM_FIRST,
     CHECKSUMMED,

@@ -2,8 +2,8 @@
 
 from ksmbench.designs.ksm.holes import pass_empty
 from ksmbench.designs.ksm.merge import cmp_and_merge_page, detach
+from ksmbench.designs.ksm.nodes import probe_parked
 from ksmbench.designs.ksm.ring import lapse
-from ksmbench.designs.ksm.stable import probe_parked
 from ksmbench.designs.ksm.state import (
     ADVISOR_MODE,
     CURSOR,

@@ -1,50 +1,35 @@
 """The stable trees: merged frames by content, in chains where max_page_sharing was reached (3.3, 3.4, 3.10, 4).
 
-A node holds no reference on its frame: it is stale once the frame is gone, which only a lookup notices. With
-merge_across_nodes=0 there is a tree for each NUMA node; what the specification leaves open of it is inferred: a node
-whose frame has moved is parked when its page is visited or another is found equal to it, and comes into the tree of its
-new NUMA node at the next visit of one of its pages.
+With merge_across_nodes=0 there is a tree for each NUMA node; what the specification leaves open of it is inferred: a
+node whose frame has moved is parked when its page is visited or another is found equal to it, and comes into the tree
+of its new NUMA node at the next visit of one of its pages.
 """
 
 import numpy as np
 
+from ksmbench.designs.ksm.nodes import add_dup, link_parked, park, purge, remove_dup, unlink_parked
 from ksmbench.designs.ksm.state import (
     CHAIN,
     CHAIN_STAMP,
     CHAIN_TAKES_ANY,
-    CHECKSUMMED,
-    EXISTS,
     HAS_CHAINS,
     HZ,
-    ITEM_AGE,
-    ITEM_NEXT,
-    ITEM_NODE,
-    ITEM_PREV,
-    ITEM_STATE,
     MAX_PAGE_SHARING,
-    NO_TREE,
     NODE_CHAIN,
     NODE_FRAME,
     NODE_HEAD,
     NODE_LENGTH,
     NODE_NEXT,
     NODE_NUMA,
-    NODE_PREV,
     NOW_JIFFIES,
     NULL,
-    PARKED,
     PRUNE_MILLISECS,
-    REMAINING_SKIPS,
     RESTARTS_ON_STALE,
     ROOTS,
-    SLOT_MERGING,
-    STABLE,
-    STABLE_FORGETS,
     STABLE_TREE,
     free_node,
     is_candidate,
     is_chain,
-    mm_of,
     new_node,
     numa_of,
     stable_tree_of,
@@ -65,7 +50,6 @@ from ksmbench.engine.machine import (
     i32,
     i64,
     tree_rows,
-    u8,
 )
 from ksmbench.engine.memory import STALE
 from ksmbench.engine.parts import part
@@ -84,143 +68,9 @@ def read_bytes(m: Vector, a: Integer, b: Integer) -> Integer:
 
 
 @part
-def _remove_dup(m: Vector, dup: Integer) -> None:
-    # stable_node_dup_del; the chain stays, also without dups, until a lookup frees it.
-    before, after = i32(m, NODE_PREV)[dup], i32(m, NODE_NEXT)[dup]
-    if before >= 0:
-        i32(m, NODE_NEXT)[before] = after
-    else:
-        i32(m, NODE_HEAD)[i32(m, NODE_CHAIN)[dup]] = after
-    if after >= 0:
-        i32(m, NODE_PREV)[after] = before
-    i32(m, NODE_CHAIN)[dup] = NULL
-    m[Counter.STABLE_NODE_DUPS] -= 1
-
-
-@part
-def forget(m: Vector, e: Integer) -> None:
-    """What shares storage with the reverse map of a merged page is lost (7.3)."""
-    if m[STABLE_FORGETS]:
-        u8(m, ITEM_STATE)[e] &= ~CHECKSUMMED & 0xFF
-        u8(m, ITEM_AGE)[e] = 0
-        u8(m, REMAINING_SKIPS)[e] = 0
-
-
-@part
-def _add_dup(m: Vector, dup: Integer, chain: Integer) -> None:
-    # At the front of the chain.
-    first = i32(m, NODE_HEAD)[chain]
-    i32(m, NODE_NEXT)[dup] = first
-    i32(m, NODE_PREV)[dup] = NULL
-    if first >= 0:
-        i32(m, NODE_PREV)[first] = dup
-    i32(m, NODE_HEAD)[chain] = dup
-    i32(m, NODE_CHAIN)[dup] = chain
-    m[Counter.STABLE_NODE_DUPS] += 1
-
-
-@part
-def _unlink_parked(m: Vector, n: Integer) -> None:
-    before, after = i32(m, NODE_PREV)[n], i32(m, NODE_NEXT)[n]
-    if before >= 0:
-        i32(m, NODE_NEXT)[before] = after
-    else:
-        m[PARKED] = after
-    if after >= 0:
-        i32(m, NODE_PREV)[after] = before
-
-
-@part
-def _link_parked(m: Vector, n: Integer) -> None:
-    first = m[PARKED]
-    i32(m, NODE_NEXT)[n] = first
-    i32(m, NODE_PREV)[n] = NULL
-    if first >= 0:
-        i32(m, NODE_PREV)[first] = n
-    m[PARKED] = n
-    i32(m, NODE_NUMA)[n] = NO_TREE
-
-
-@part
-def _take_out(m: Vector, n: Integer) -> None:
-    # From its chain, its tree or those parked.
-    if i32(m, NODE_NUMA)[n] == NO_TREE:
-        _unlink_parked(m, n)
-    elif i32(m, NODE_CHAIN)[n] >= 0:
-        _remove_dup(m, n)
-    else:
-        rbtree.erase(tree_rows(m, NODE_ROWS), i32(m, ROOTS), stable_tree_of(m, n), n)
-
-
-@part
-def park(m: Vector, n: Integer) -> None:
-    """The frame of node `n` is on another NUMA node than its tree is for."""
-    _take_out(m, n)
-    _link_parked(m, n)
-
-
-@part
-def remove_node(m: Vector, n: Integer) -> None:
-    """Take a node without items away from wherever it is, and free it."""
-    _take_out(m, n)
-    free_node(m, n)
-
-
-@part
-def purge(m: Vector, n: Integer) -> None:
-    """remove_node_from_stable_tree: strip the stale node `n` of its items, in whatever mm they are, and free it."""
-    e = i32(m, NODE_HEAD)[n]
-    while e >= 0:
-        after = i32(m, ITEM_NEXT)[e]
-        if after >= 0:
-            m[Counter.PAGES_SHARING] -= 1
-        else:
-            m[Counter.PAGES_SHARED] -= 1
-        i64(m, SLOT_MERGING)[mm_of(m, e)] -= 1
-        u8(m, ITEM_STATE)[e] &= EXISTS | CHECKSUMMED
-        i32(m, ITEM_NODE)[e] = NULL
-        forget(m, e)
-        e = after
-    m[Counter.STALE_NODES_PRUNED] += 1
-    remove_node(m, n)
-
-
-@part
-def take_off(m: Vector, mm: Integer, e: Integer, n: Integer) -> None:
-    """Take item `e` off the list of the live node `n`, which stays in the tree even if it was the last."""
-    before, after = i32(m, ITEM_PREV)[e], i32(m, ITEM_NEXT)[e]
-    if before >= 0:
-        i32(m, ITEM_NEXT)[before] = after
-    else:
-        i32(m, NODE_HEAD)[n] = after
-    if after >= 0:
-        i32(m, ITEM_PREV)[after] = before
-    if i32(m, NODE_HEAD)[n] >= 0:
-        m[Counter.PAGES_SHARING] -= 1
-    else:
-        m[Counter.PAGES_SHARED] -= 1
-    i32(m, NODE_LENGTH)[n] -= 1
-    i64(m, SLOT_MERGING)[mm] -= 1
-    u8(m, ITEM_STATE)[e] &= ~STABLE & 0xFF
-    i32(m, ITEM_NODE)[e] = NULL
-    forget(m, e)
-
-
-@part
-def probe_parked(m: Vector) -> None:
-    """At the start of a pass: the parked nodes whose frames are gone vanish."""
-    n = m[PARKED]
-    while n >= 0:
-        after = i32(m, NODE_NEXT)[n]
-        if tree_rows(m, NODE_ROWS)[n, KEY] == STALE:
-            purge(m, n)
-        n = after
-
-
-@part
 def _collapse(m: Vector, chain: Integer, dup: Integer) -> None:
     # The only dup left takes the chain's place in the tree, even if it is full.
-    _remove_dup(m, dup)
+    remove_dup(m, dup)
     rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), stable_tree_of(m, chain), chain, dup)
     m[Counter.STABLE_NODE_CHAINS] -= 1
     free_node(m, chain)
@@ -273,8 +123,8 @@ def resolve_chain(m: Vector, chain: Integer, may_prune: Integer) -> Integer:
     elif first == found and i32(m, NODE_NEXT)[found] < 0 and (takes_any or prune):
         _collapse(m, chain, found)
     elif first != found and 1 <= i32(m, NODE_LENGTH)[found] < m[MAX_PAGE_SHARING] - 1:
-        _remove_dup(m, found)
-        _add_dup(m, found, chain)
+        remove_dup(m, found)
+        add_dup(m, found, chain)
     return found
 
 
@@ -338,8 +188,8 @@ def _add_beside(m: Vector, n: Integer, place: Integer, numa: Integer) -> None:
         tree_rows(m, NODE_ROWS)[chain, KEY] = CHAIN
         i64(m, CHAIN_STAMP)[chain] = m[NOW_JIFFIES]
         m[Counter.STABLE_NODE_CHAINS] += 1
-        _add_dup(m, place, chain)
-    _add_dup(m, n, chain)
+        add_dup(m, place, chain)
+    add_dup(m, n, chain)
 
 
 @part
@@ -375,18 +225,18 @@ def _unpark(
             return NULL
         if numa_of(m, i32(m, NODE_FRAME)[equal]) == numa:
             return equal  # which makes a stale node of `own`
-    _unlink_parked(m, own)
+    unlink_parked(m, own)
     i32(m, NODE_NUMA)[own] = numa
     if equal < 0:
         rbtree.insert(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE + 2 * numa, own, place, side)
     elif beside:
         _add_beside(m, own, place, numa)
     elif is_chain(m, place):
-        _add_dup(m, own, place)
+        add_dup(m, own, place)
         park(m, equal)
     else:
         rbtree.replace(tree_rows(m, NODE_ROWS), i32(m, ROOTS), STABLE_TREE + 2 * numa, equal, own)
-        _link_parked(m, equal)
+        link_parked(m, equal)
     return own if is_candidate(m, own) else NULL
 
 

@@ -42,8 +42,9 @@ from ksmbench.engine.machine import (
     u8,
     u32,
 )
-from ksmbench.engine.memory import KSM_WITHOUT_NODE, MAPPED, break_entry, new_frame, note_dead_map, replace_frame
+from ksmbench.engine.memory import KSM_WITHOUT_NODE, MAPPED, break_entry, new_frame, replace_frame
 from ksmbench.engine.parts import part
+from ksmbench.engine.tracking import note_dead_map
 from ksmbench.jit import Integer
 
 THROUGH_RMAP = 0

@@ -11,14 +11,16 @@ from ksmbench.designs.design import Setting
 from ksmbench.designs.review import state as at
 from ksmbench.designs.review.check import check_review
 from ksmbench.engine import machine as machine_at
+from ksmbench.engine.check import check_memory
 from ksmbench.engine.columns import vector_type
 from ksmbench.engine.counters import REVIEW_COUNTERS, WORK_COUNTERS, Counter
 from ksmbench.engine.drive import NEVER_ENDS, STANDS_STILL, Progress, Record, Timing, drive
 from ksmbench.engine.lcp import add_prefixes
 from ksmbench.engine.machine import CHECKSUM, PAGE_SIZE, SETTLED, Machine
-from ksmbench.engine.memory import add_memory, add_tracking, check_memory
+from ksmbench.engine.memory import add_memory
 from ksmbench.engine.plan import Plan
 from ksmbench.engine.still import compile_beside_still
+from ksmbench.engine.tracking import add_tracking
 from ksmbench.errors import UsageError
 from ksmbench.trace.columns import Trace
 

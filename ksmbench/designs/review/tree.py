@@ -52,9 +52,10 @@ from ksmbench.engine.machine import (
     tree_rows,
     u8,
 )
-from ksmbench.engine.memory import KSM_WITHOUT_NODE, MERGEABLE, set_lost
+from ksmbench.engine.memory import KSM_WITHOUT_NODE, MERGEABLE
 from ksmbench.engine.parts import part
 from ksmbench.engine.rbtree import LEFT, RIGHT
+from ksmbench.engine.tracking import set_lost
 from ksmbench.jit import Integer
 
 
