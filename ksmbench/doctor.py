@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,23 +46,17 @@ def _capture_others() -> Finding:
 
 def _frames() -> Finding:
     ability = "tell which pages share a frame: forks, mremap, copy on write"
-    pagemap = PageMap(os.getpid())
-    try:
+    with closing(PageMap(os.getpid())) as pagemap:
         if pagemap.sees_numbers:
             return Finding("capture", ability, True, "pagemap shows frame numbers")
-    finally:
-        pagemap.close()
     return Finding("capture", ability, False, "pagemap hides frame numbers", "run as root, or with CAP_SYS_ADMIN")
 
 
 def _scan() -> Finding:
     ability = "find present pages quickly (PAGEMAP_SCAN)"
-    pagemap = PageMap(os.getpid())
-    try:
+    with closing(PageMap(os.getpid())) as pagemap:
         if pagemap.has_scan:
             return Finding("capture", ability, True, "the kernel has it")
-    finally:
-        pagemap.close()
     seen = f"Linux {platform.release()} has it not"
     return Finding("capture", ability, False, seen, "nothing needs to be done: pagemap is read instead, more slowly")
 

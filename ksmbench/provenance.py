@@ -32,14 +32,21 @@ def trace_identity(trace: Trace) -> dict[str, Any]:
     }
 
 
+def versions(*more: str) -> dict[str, Any]:
+    """What ran where: ksmbench, Python, its packages with `more` of them, and the host."""
+    return {
+        "ksmbench": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in sorted((*_PACKAGES, *more))},
+        "host": {"kernel": platform.release(), "machine": platform.machine(), "platform": sys.platform},
+    }
+
+
 def provenance(trace: Trace, profile: CostProfile | None) -> dict[str, Any]:
     """Trace, cost profile (None: scanning takes no time), versions and host, ready for JSON."""
     return {
         "trace": trace_identity(trace),
         "cost": profile.identity() if profile else None,
-        "ksmbench": __version__,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
-        "host": {"kernel": platform.release(), "machine": platform.machine(), "platform": sys.platform},
+        **versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,6 +1,7 @@
 """The commands of workloads: a user's mistake is one sentence, whoever calls them."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ class WorkloadCommand(click.Command):
                 raise
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
+
+
+def in_one_sentence(command: Callable[[], None]) -> None:
+    """Run a command that is no workload's in the same way."""
+    try:
+        command()
+    except KsmbenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 def output_options() -> list[click.Parameter]:

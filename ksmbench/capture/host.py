@@ -5,24 +5,10 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from ksmbench.trace.schema import SETTINGS
+
 _KSM = Path("/sys/kernel/mm/ksm")
 _CGROUPS = Path("/sys/fs/cgroup")
-# What can be set; the rest of that folder are counters. The kernel's documents say what each means.
-_KSM_SETTINGS = (
-    "run",
-    "pages_to_scan",
-    "sleep_millisecs",
-    "merge_across_nodes",
-    "max_page_sharing",
-    "stable_node_chains_prune_millisecs",
-    "use_zero_pages",
-    "smart_scan",
-    "advisor_mode",
-    "advisor_max_cpu",
-    "advisor_min_pages_to_scan",
-    "advisor_max_pages_to_scan",
-    "advisor_target_scan_time",
-)
 # The numbers that a `tune` of advisor_mode has.
 ADVISOR_MODES = {"none": 0, "scan-time": 1}
 
@@ -41,7 +27,7 @@ def _chosen(text: str) -> str:
 
 def ksm_settings() -> dict[str, int | str]:
     """Return KSM's settings under their names in sysfs, as far as this kernel has them."""
-    found = {name: _chosen(_text(_KSM / name)) for name in _KSM_SETTINGS}
+    found = {name: _chosen(_text(_KSM / name)) for name in SETTINGS}
     return {name: int(value) if value.isdecimal() else value for name, value in found.items() if value}
 
 

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,21 @@ def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
         refuse_closed(path)
 
 
+@contextmanager
+def _whole(path: Path, force: bool) -> Iterator[Path]:
+    # A file beside `path` that takes its place in the end.
+    refuse_existing((path,), force)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    except OSError as error:
+        raise KsmbenchError(f"{path}: could not be written ({reason(error)})") from None
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+
+
 def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], force: bool) -> None:
     """Write `frame` with `metadata` as JSON under the key `ksmbench` of the file's schema.
 
@@ -41,29 +56,13 @@ def write_parquet(frame: "pl.DataFrame", path: Path, metadata: dict[str, Any], f
     """
     import pyarrow.parquet as pq
 
-    refuse_existing((path,), force)
     table = frame.to_arrow()
     table = table.replace_schema_metadata({b"ksmbench": json.dumps(metadata).encode()})
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    with _whole(path, force) as scratch:
         pq.write_table(table, scratch, compression="zstd")
-        os.replace(scratch, path)
-    except OSError as error:
-        raise KsmbenchError(f"{path}: could not be written ({reason(error)})") from None
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
 
 
 def write_text(text: str, path: Path, force: bool) -> None:
     """Write `text` to `path`, whole or not at all; raises `KsmbenchError` where it cannot be written."""
-    refuse_existing((path,), force)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    with _whole(path, force) as scratch:
         scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, path)
-    except OSError as error:
-        raise KsmbenchError(f"{path}: could not be written ({reason(error)})") from None
-    finally:
-        with suppress(OSError):
-            scratch.unlink()

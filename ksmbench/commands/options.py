@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ksmbench.errors import UsageError
 from ksmbench.policies import POLICIES
+from ksmbench.trace.schema import SETTINGS
 
 if TYPE_CHECKING:
     import click
@@ -57,21 +58,6 @@ DESIGN_NAMES = (
     "none",
     "oracle",
 )
-SETTING_NAMES = (  # of the newest release; the same test
-    "run",
-    "pages_to_scan",
-    "sleep_millisecs",
-    "smart_scan",
-    "use_zero_pages",
-    "max_page_sharing",
-    "stable_node_chains_prune_millisecs",
-    "merge_across_nodes",
-    "advisor_mode",
-    "advisor_max_cpu",
-    "advisor_min_pages_to_scan",
-    "advisor_max_pages_to_scan",
-    "advisor_target_scan_time",
-)
 POLICY_NAMES = tuple(POLICIES)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -91,7 +77,7 @@ def complete_policies(context: "click.Context", parameter: "click.Parameter", in
 
 def complete_settings(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
     """The settings that begin so, each with its "=", for shell completion."""
-    return [f"{name}=" for name in SETTING_NAMES if name.startswith(incomplete)]
+    return [f"{name}=" for name in SETTINGS if name.startswith(incomplete)]
 
 
 def complete_vary(context: "click.Context", parameter: "click.Parameter", incomplete: str) -> list[str]:
@@ -106,7 +92,7 @@ def _settings_and_policies(incomplete: str) -> list[str]:
     # Settings with their "=", or after "policy=" the policies.
     if incomplete.startswith("policy="):
         return [f"policy={name}" for name in POLICY_NAMES if f"policy={name}".startswith(incomplete)]
-    return [f"{name}=" for name in (*SETTING_NAMES, "policy") if name.startswith(incomplete)]
+    return [f"{name}=" for name in (*SETTINGS, "policy") if name.startswith(incomplete)]
 
 
 def parse_settings(given: tuple[str, ...], worded: Container[str] = ()) -> dict[str, int | str]:

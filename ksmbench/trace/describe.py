@@ -6,30 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ksmbench.trace.columns import Trace
-from ksmbench.trace.schema import KIND_NAMES, TABLES, Kind
+from ksmbench.trace.schema import KIND_NAMES, SETTINGS, TABLES, Kind
 from ksmbench.trace.tables import memory_limit, table_path
 from ksmbench.trace.walk import Progress, Walk, make_walk, walk
 from ksmbench.trace.walk_verbs import ABSENT, MERGEABLE, Odd
 
-# Every file that any release has under /sys/kernel/mm/ksm and that can be written.
-SETTINGS = frozenset(
-    {
-        "run",
-        "pages_to_scan",
-        "sleep_millisecs",
-        "max_kernel_pages",
-        "merge_across_nodes",
-        "use_zero_pages",
-        "max_page_sharing",
-        "stable_node_chains_prune_millisecs",
-        "smart_scan",
-        "advisor_mode",
-        "advisor_max_cpu",
-        "advisor_min_pages_to_scan",
-        "advisor_max_pages_to_scan",
-        "advisor_target_scan_time",
-    }
-)
+KNOWN_SETTINGS = frozenset({*SETTINGS, "max_kernel_pages"})  # of any release; the latter is 2.6.32's
 
 Ids = npt.NDArray[np.int64]
 
@@ -99,7 +81,7 @@ def _oddities(trace: Trace, prepared: Walk) -> dict[str, int]:
     events = trace.events
     odd = {kind.name.lower(): int(prepared.state.odd[kind]) for kind in Odd}
     tunes = events.name[events.kind == Kind.TUNE]
-    unknown = np.array([name not in SETTINGS for name in trace.names] or [False])
+    unknown = np.array([name not in KNOWN_SETTINGS for name in trace.names] or [False])
     odd["tunes_of_unknown_settings"] = int(np.count_nonzero(unknown[tunes])) if len(tunes) else 0
     acting = np.zeros(len(trace.spaces) + 1, bool)
     acting[events.space] = True

@@ -93,6 +93,24 @@ class Advice(IntEnum):
     KEEPONFORK = 19
 
 
+# The files under /sys/kernel/mm/ksm that can be set, in the newest release; what else is there are counters.
+SETTINGS = (
+    "run",
+    "pages_to_scan",
+    "sleep_millisecs",
+    "smart_scan",
+    "use_zero_pages",
+    "max_page_sharing",
+    "stable_node_chains_prune_millisecs",
+    "merge_across_nodes",
+    "advisor_mode",
+    "advisor_max_cpu",
+    "advisor_min_pages_to_scan",
+    "advisor_max_pages_to_scan",
+    "advisor_target_scan_time",
+)
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: `type` is an integer type's name, "string", or "binary"; see `trace-format.md` for the meaning."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ksmbench.commands.options import SETTING_NAMES
 from ksmbench.commands.progress import Counter
 from ksmbench.designs import find
+from ksmbench.trace.schema import SETTINGS
 from tests.commands.running import assert_one_line_mistake, run
 
 
@@ -76,7 +76,7 @@ def test_no_scheduler_there_is_one_line(trace: Path, tmp_path: Path) -> None:
 
 
 def test_completion_knows_every_setting() -> None:
-    assert [setting.name for setting in find("ksm").settings] == list(SETTING_NAMES)
+    assert [setting.name for setting in find("ksm").settings] == list(SETTINGS)
 
 
 def test_progress_says_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

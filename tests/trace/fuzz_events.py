@@ -16,7 +16,7 @@ from ksmbench.explaining.recorded import explained_trace
 from ksmbench.explaining.report import explain
 from ksmbench.replaying import replay
 from ksmbench.trace.columns import Contents, Events, Space, Trace
-from ksmbench.trace.describe import SETTINGS, describe
+from ksmbench.trace.describe import KNOWN_SETTINGS, describe
 from ksmbench.trace.rules import check_events
 from ksmbench.trace.schema import HUGE_PAGES, PAGE_LIMIT, RANGE_KINDS, Kind
 from ksmbench.trace.show import show
@@ -34,7 +34,7 @@ Row = tuple[int, int, int, int, int, int, int]  # time, kind, space, page, count
 class _Wild:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng([seed, 77])
-        self.names = tuple(sorted(SETTINGS)) + ("", "nonsense")
+        self.names = tuple(sorted(KNOWN_SETTINGS)) + ("", "nonsense")
         self.alive = [0, 1]
         self.born = 2
         self.time = int(self.rng.choice([0, 0, 7, 10**12]))

@@ -9,10 +9,11 @@ import polars as pl
 
 from ksmbench import designs, write_trace
 from ksmbench.commands.options import parse_settings
-from ksmbench.errors import KsmbenchError, UsageError
+from ksmbench.errors import UsageError
 from workloads.closed_forms.checking import check, engine_samples, kernel_samples
 from workloads.closed_forms.forms import FORMS
 from workloads.closed_forms.telling import Case
+from workloads.commands import in_one_sentence
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,8 +78,4 @@ def check_forms(names: tuple[str, ...], design: str, kernel: bool) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KsmbenchError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    in_one_sentence(main)

@@ -1,11 +1,10 @@
 """`python -m workloads.prefork_report`: writes the report, from replays of the shipped traces."""
 
-import sys
 from pathlib import Path
 
 import click
 
-from ksmbench.errors import KsmbenchError
+from workloads.commands import in_one_sentence
 from workloads.prefork_report import REPORT
 
 
@@ -29,8 +28,4 @@ def main(output: Path, jobs: int, force: bool) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KsmbenchError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    in_one_sentence(main)

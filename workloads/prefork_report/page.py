@@ -1,25 +1,19 @@
 """The report as files: one page that needs no network, Markdown, tables of all numbers, and the provenance apart."""
 
 import json
-import os
-import platform
-import shutil
-import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from jinja2 import FileSystemLoader
 
-from ksmbench import __version__
 from ksmbench.errors import UsageError
-from ksmbench.provenance import trace_identity
+from ksmbench.provenance import trace_identity, versions
 from ksmbench.report import charts
 from ksmbench.report.offline import environment, plots
 from ksmbench.report.strokes import strokes
-from ksmbench.trace.publish import publish
+from ksmbench.trace.publish import publish, scratch_folder
 from workloads.prefork_report import COMMAND
 from workloads.prefork_report.replays import Replays
 from workloads.review_2009.report.telling import Answer, Figure
@@ -62,13 +56,9 @@ def _figures(answers: Sequence[Answer]) -> pl.DataFrame:
 
 
 def _provenance(replays: Replays) -> dict[str, Any]:
-    packages = ("altair", "numba", "numpy", "polars", "pyarrow", "vl-convert-python")
     return {
         "command": COMMAND,
-        "ksmbench": __version__,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "host": {"kernel": platform.release(), "machine": platform.machine(), "platform": sys.platform},
+        **versions("altair", "vl-convert-python"),
         "cost": replays.made[0].result.provenance["cost"],
         "replays": len(replays.made),
         "traces": {name: trace_identity(trace) for name, trace in sorted(replays.traces.items())},
@@ -94,9 +84,7 @@ def render(replays: Replays, answers: Sequence[Answer]) -> dict[str, str]:
 
 def write(replays: Replays, answers: Sequence[Answer], folder: Path) -> None:
     """Write the report as `folder`, in place of an older one there."""
-    scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.new")
-    try:
-        scratch.mkdir(parents=True)
+    with scratch_folder(folder.absolute()) as scratch:
         for name, text in render(replays, answers).items():
             (scratch / name).write_text(text, encoding="utf-8")
         _figures(answers).write_parquet(scratch / "figures.parquet")
@@ -104,5 +92,3 @@ def write(replays: Replays, answers: Sequence[Answer], folder: Path) -> None:
         text = json.dumps(_provenance(replays), indent=2, ensure_ascii=False)
         (scratch / "provenance.json").write_text(text + "\n", encoding="utf-8")
         publish(scratch, folder.absolute())
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

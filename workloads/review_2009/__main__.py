@@ -1,12 +1,11 @@
 """`python -m workloads.review_2009`: makes the workloads and directed scenarios of the 2009 review as traces."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from ksmbench import write_trace
-from ksmbench.errors import KsmbenchError
+from workloads.commands import in_one_sentence
 from workloads.review_2009 import QUESTIONS, REPORT
 from workloads.review_2009.directed import SCENARIOS, Directed
 from workloads.review_2009.workloads import NAMES, make, summary
@@ -89,8 +88,4 @@ def report(names: tuple[str, ...], output: Path, force: bool) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KsmbenchError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    in_one_sentence(main)

@@ -1,26 +1,22 @@
 """The report as files: one page that needs no network, Markdown, tables of all numbers, and the provenance apart."""
 
 import json
-import os
-import platform
 import re
-import shutil
-import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from jinja2 import FileSystemLoader
 
-from ksmbench import __version__, designs
+from ksmbench import designs
 from ksmbench.errors import UsageError
 from ksmbench.metrics.summary import METRICS
+from ksmbench.provenance import versions
 from ksmbench.report import charts
 from ksmbench.report.offline import environment, plots
 from ksmbench.report.strokes import Stroke, strokes
-from ksmbench.trace.publish import publish
+from ksmbench.trace.publish import publish, scratch_folder
 from workloads.review_2009.report.runs import Runs, label_of
 from workloads.review_2009.report.telling import DEVICE, MERGED, RFC, ROLLUP, Answer, Figure
 
@@ -102,12 +98,7 @@ def _figures(answers: Sequence[Answer]) -> pl.DataFrame:
 def _provenance(runs: Runs) -> dict[str, Any]:
     return {
         "command": COMMAND,
-        "ksmbench": __version__,
-        "python": platform.python_version(),
-        "packages": {
-            name: version(name) for name in ("altair", "numba", "numpy", "polars", "pyarrow", "vl-convert-python")
-        },
-        "host": {"kernel": platform.release(), "machine": platform.machine(), "platform": sys.platform},
+        **versions("altair", "vl-convert-python"),
         "cost": runs.made[0].result.provenance["cost"],
         "replays": len(runs.made),
         "traces": runs.identities(),
@@ -143,9 +134,7 @@ def render(runs: Runs, answers: Sequence[Answer]) -> dict[str, str]:
 
 def write(runs: Runs, answers: Sequence[Answer], folder: Path) -> None:
     """Write the report as `folder`, in place of an older one there."""
-    scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.new")
-    try:
-        scratch.mkdir(parents=True)
+    with scratch_folder(folder.absolute()) as scratch:
         for name, text in render(runs, answers).items():
             (scratch / name).write_text(text, encoding="utf-8")
         _figures(answers).write_parquet(scratch / "figures.parquet")
@@ -153,5 +142,3 @@ def write(runs: Runs, answers: Sequence[Answer], folder: Path) -> None:
         text = json.dumps(_provenance(runs), indent=2, ensure_ascii=False)
         (scratch / "provenance.json").write_text(text + "\n", encoding="utf-8")
         publish(scratch, folder.absolute())
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
