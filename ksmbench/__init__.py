@@ -1,4 +1,13 @@
-"""ksmbench: record real memory once, replay it through an exact model of Linux KSM."""
+"""ksmbench: record real memory once, replay it through an exact model of Linux KSM.
+
+`open_trace` reads and checks a trace, a `Trace` of arrays, and `write_trace` writes one. `replay` plays it through one
+of `DESIGNS` and gives a `Result`; `compare` does so with several designs, `sweep` with every combination of settings,
+`tune` searches the settings for a goal. Tables are polars data frames. Times are integers in nanoseconds of trace time
+(`time_ns`) or floats in seconds, memory is in bytes, and counters and settings have the kernel's names and units.
+
+A mistake is a `UsageError` or a `TraceError`, a failed run a `KsmbenchError`, which both of them are; the text is one
+sentence for the user.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

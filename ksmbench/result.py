@@ -18,9 +18,12 @@ UNFINISHED = "unfinished"  # in the folder of a sweep: its finished replays, unt
 class Result:
     """One replay of one trace through one design.
 
-    `samples` has `time_ns` and the columns of `ksmbench.engine.counters.SAMPLED`, int64, null where the design has no
-    such counter, then those of REVIEW_COUNTERS that it has. `summary` is what `ksmbench.metrics.summary` defines.
-    `provenance` names trace, design, versions.
+    `samples` has one row per sample, in order of time: `time_ns` and the columns of `ksmbench.engine.counters.SAMPLED`,
+    int64, null where the design has no such counter; then those of REVIEW_COUNTERS and WORK_COUNTERS that it has, and
+    where a policy turns settings `run`, `pages_to_scan` and `sleep_millisecs`. `summary` has the numbers that
+    `ksmbench.metrics.summary.METRICS` define, with their formulas and units; None for a ratio over zero and for what
+    the design does not count. `provenance` names the trace, the cost profile, the versions and the host, ready for
+    JSON.
     """
 
     design: str
@@ -35,9 +38,11 @@ class Result:
 
     @property
     def spaces(self) -> "pl.DataFrame":
-        """One row per sample and living space: `time_ns`, `space` and the kernel's counters of a process.
+        """One row per sample and living space: `time_ns`, `space` (uint32, its row in the trace) and SPACE_COUNTERS.
 
-        Made on demand by replaying once more: most callers never look, and it can be far larger than `samples`.
+        The latter are int64, the kernel's counters of a process (`ksmbench.engine.counters`). Made on demand by
+        replaying once more: most callers never look, and it can be far larger than `samples`. Raises `UsageError` where
+        it would need more than the replay's `max_memory`.
         """
         return self.make_spaces()
 

@@ -37,7 +37,7 @@ class Options:
     key: bytes = field(default=b"", repr=False)  # of fingerprints, if they are wanted
     keep_contents: bool = False
     anonymous: bool = False
-    calls: str = "auto"  # where system calls come from, see `tracing.told`
+    calls: str = "auto"  # where system calls come from: "auto", "tracefs", "strace", "none"; see `tracing.told`
     max_cpu_share: float | None = None  # of one CPU, from the first look on
     max_spool_bytes: int | None = None  # of contents on disk
 

@@ -20,14 +20,13 @@ from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.trace.schema import Mapping as MappingKind
 
 _PPID = 1  # among `stat_fields`
-SELECTIONS = ("mergeable", "anonymous", "all")
 
 
 @dataclass(frozen=True)
 class Source:
     """A process to record.
 
-    `selection` is one of `SELECTIONS`; with "anonymous" only the guest's memory of a VM. With `follow`, its children
+    `selection` is "mergeable", "anonymous" (of a VM only the guest's memory) or "all". With `follow`, its children
     are recorded too, and what it executes decides anew what it is.
     """
 

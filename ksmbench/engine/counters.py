@@ -64,5 +64,4 @@ ROW_COUNTERS: tuple[str, ...] = tuple(counter.name.lower() for counter in Counte
 SAMPLED: tuple[str, ...] = ROW_COUNTERS[: Counter.LOST_PTES]
 REVIEW_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.LOST_PTES : Counter.STABLE_COMPARISONS]
 WORK_COUNTERS: tuple[str, ...] = ROW_COUNTERS[Counter.STABLE_COMPARISONS :]
-KERNEL_COUNTERS: tuple[str, ...] = SAMPLED[: Counter.GENERAL_PROFIT + 1]
 SPACE_COUNTERS: tuple[str, ...] = ("ksm_rmap_items", "ksm_merging_pages", "ksm_zero_pages")

@@ -110,20 +110,48 @@ def replay(
     progress: Progress | None = None,
     **settings: Given,
 ) -> Result:
-    """Replay `trace` (a `Trace` or a path) through `design` with `settings`, named as the kernel's files.
+    """Replay `trace` through `design`, and through `none` and `oracle` beside it.
 
-    `sample`: "batch" (a row after every batch of ksmd), seconds of trace time between rows, or "end". `cost`: a cost
-    profile, its name or file, or "none" (scanning takes no time). `until`: seconds of trace time; by default the last
-    event's, or for a snapshot until the counters settle. `mergeable`: "as-is", "all" or a pattern of space names.
-    `ignore_tune` leaves out the changes of settings that the trace recorded, all or those of the settings it names.
-    `policy` names who turns the settings during the replay (`ksmbench.policies`), which sees a host of `host_memory`
-    bytes, by default as large as the trace's; the samples then also have the columns `run`, `pages_to_scan` and
-    `sleep_millisecs`. `max_memory`: bytes. `check` recounts every structure at the end.
-    `sharing` adds who shares what (`ksmbench.metrics.sharing`), with domains by name and pattern of space names.
-    `progress` is told the part done, 0 to 1.
+    Parameters
+    ----------
+    trace
+        A `Trace`, or the path or URL of one.
+    design
+        A name of `ksmbench.DESIGNS`, or any release of Linux, as "ksm-6.18".
+    sample
+        "batch" (a row after every batch of ksmd), seconds of trace time between rows, or "end".
+    cost
+        What scanning costs: a profile, its name or file, or "none" (it takes no time); by default the one shipped.
+    until
+        Seconds of trace time at which to end; by default the last event's, for a snapshot when the counters settle.
+    mergeable
+        "as-is" (as the trace's madvise and prctl say), "all" (as if every eligible mapping had asked), or a pattern of
+        names of the spaces that had.
+    ignore_tune
+        Leave out the changes of settings that the trace recorded: all, or those of these settings.
+    policy
+        Who turns the settings during the replay, one of `ksmbench.policies.POLICIES`; by default nobody.
+    host_memory
+        Bytes of memory of the host that a policy sees; by default as much as the trace's host had.
+    max_memory
+        Bytes that the replay may need.
+    check
+        Recount every structure of the engine and of the design at the end.
+    sharing
+        Also who shares what (`ksmbench.metrics.sharing`); security domains by name, each a pattern of space names.
+    progress
+        Is told the part done, 0 to 1.
+    **settings
+        The design's, under the names of the files in /sys/kernel/mm/ksm and with the kernel's defaults.
 
-    Raises `TraceError` for a broken or too large trace, `UsageError` for what cannot be meant, `KsmbenchError` where
-    a recount differs.
+    Raises
+    ------
+    TraceError
+        The trace is broken, or too large for `max_memory`.
+    UsageError
+        What is asked for cannot be meant: no such design, setting, value or policy; a replay that would never end.
+    KsmbenchError
+        A recount differs.
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace, max_memory=max_memory)
     chosen = designs.find(design)

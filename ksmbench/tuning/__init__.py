@@ -23,7 +23,6 @@ from ksmbench.tuning import install, search
 from ksmbench.tuning.goal import Goal, Row
 
 if TYPE_CHECKING:
-    from ksmbench.designs.design import Design
     from ksmbench.trace.columns import Trace
 
 Progress = Callable[[int, int], None]  # told how many replays are done, and how many there will be at most
@@ -135,10 +134,6 @@ def _rows(sweep: Sweep, goal: Goal) -> list[Row]:
         }
         for row in rows
     ]
-
-
-def _settings_of(design: "Design", row: Row) -> dict[str, int | str]:
-    return {name: row[name] for name in search.searched(design)}
 
 
 class _Search:

@@ -19,7 +19,6 @@ N_PACES = 2  # that the settings beside them are tried at
 FINER = (0.5, 0.7, 0.85, 1.2, 1.4, 2.0)  # times the best pages_to_scan
 N_BEST = 2  # that finer steps are made from
 ADVISOR = ("advisor_mode", "advisor_target_scan_time", "advisor_max_cpu")
-KEPT_FOR_ADVISOR = 100  # pages_to_scan, which is the advisor's then
 
 Settings = dict[str, Value]
 

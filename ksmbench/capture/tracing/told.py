@@ -13,8 +13,6 @@ from ksmbench.capture.watched import Watched
 from ksmbench.errors import KsmbenchError
 from ksmbench.syscalls.sink import Sink
 
-MODES = ("auto", "tracefs", "strace", "none")
-
 
 class Feed(Protocol):
     """Where calls come from."""
