@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+import ksmbench
 from ksmbench.engine.cost import CostProfile
 from ksmbench.errors import KsmbenchError
 from ksmbench.jit import numba_config
@@ -20,11 +21,16 @@ from ksmbench.trace.columns import Trace
 from ksmbench.trace.store import open_trace
 
 _OPENED = 4  # traces that a worker keeps
+PACKAGE = Path(ksmbench.__file__).parent
 
 
+@lru_cache(maxsize=1)
 def engine() -> str:
-    """What tells this engine's results from those of other sources or another numba."""
-    return Path(numba_config.CACHE_DIR).name
+    """What tells the results of these sources, metrics and policies among them, from others', or another numba's."""
+    digest = hashlib.blake2b(Path(numba_config.CACHE_DIR).name.encode(), digest_size=8)  # of what is compiled
+    for source in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(source.relative_to(PACKAGE)).encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
 
 
 def trace_digest(trace: Trace) -> str:
