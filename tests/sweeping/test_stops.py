@@ -134,7 +134,7 @@ def test_workers_of_a_local_cluster_that_are_killed_come_back(trace: Path, whole
             os.kill(killed[0], signal.SIGKILL)
 
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
     ) as cluster:
         found = sweep(trace, vary=VARY, dask=cluster.scheduler_address, progress=kill)
     assert killed

@@ -108,7 +108,7 @@ def test_threads_give_the_same(trace: Path, whole: Sweep) -> None:
 def test_a_dask_cluster_gives_the_same(trace: Path, whole: Sweep) -> None:
     distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'ksmbench[cluster]'")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
     )
     with cluster:
         assert_same(sweep(trace, vary=VARY, dask=cluster.scheduler_address), whole)
