@@ -12,8 +12,8 @@ import polars as pl
 from ksmbench.engine.cost import CostProfile
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.outputs import refuse_closed
-from ksmbench.policies import FIXED as FIXED_POLICY
 from ksmbench.replaying import replay
+from ksmbench.report.write import check_output, write_report
 from ksmbench.result import KEYS, Comparison, Result
 from ksmbench.specs import BOUNDS, POLICY, Spec, parse_design, with_policies
 from ksmbench.tasks import AnyTrace, Task, bound_sample, open_traces, place, stack, summary_frame
@@ -145,8 +145,6 @@ def compare(
     Raises `TraceError` for a broken trace and `UsageError` for what cannot be meant; the text of an error in a replay
     begins with the design and the trace.
     """
-    from ksmbench.report.write import check_output, write_report
-
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs}: must be 1 or more")
     specs = _specs(with_policies(designs, [policy] if isinstance(policy, str) else policy))
@@ -186,6 +184,3 @@ def compare(
     if folder is not None:
         write_report(comparison, folder)
     return comparison
-
-
-__all__ = ["BOUNDS", "FIXED_POLICY", "POLICY", "Comparison", "compare"]

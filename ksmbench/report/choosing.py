@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ksmbench.comparing import BOUNDS
+from ksmbench.specs import BOUNDS
 
 Row = dict[str, Any]
 # What one CPU has to bring at least, in bytes. Without it a trace on which hardly anything can be saved would have

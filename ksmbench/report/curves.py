@@ -3,7 +3,8 @@
 import numpy as np
 import polars as pl
 
-from ksmbench.comparing import BOUNDS, Comparison
+from ksmbench.result import Comparison
+from ksmbench.specs import BOUNDS
 
 MAX_POINTS = 400  # per line: more than a screen shows, few enough for a small page
 MIB = 1 << 20

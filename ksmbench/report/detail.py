@@ -6,13 +6,14 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from ksmbench.comparing import BOUNDS, Comparison
 from ksmbench.engine.cost import CostProfile, find_profile
 from ksmbench.metrics.sharing import OTHERS, Sharing
 from ksmbench.report.charts import Chart, Plot, lines
 from ksmbench.report.curves import LABEL, MIB
 from ksmbench.report.strokes import PALETTE
 from ksmbench.report.table import show
+from ksmbench.result import Comparison
+from ksmbench.specs import BOUNDS
 
 Row = dict[str, Any]
 STEPS = ("looking at pages", "skipping pages", "checksums", "comparing pages", "merging", "waking up, and the rest")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ksmbench.comparing import BOUNDS
 from ksmbench.metrics.summary import METRICS
 from ksmbench.report.table import show
+from ksmbench.specs import BOUNDS
 
 Row = dict[str, Any]
 MANY = 4  # designs beside the first: more are told as a table

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from ksmbench.comparing import BOUNDS
 from ksmbench.report.choosing import chosen_row, cpu_of, highest, net_of, net_worth, rule, savers
 from ksmbench.report.table import show
+from ksmbench.specs import BOUNDS
 
 Row = dict[str, Any]
 

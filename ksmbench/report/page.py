@@ -5,7 +5,6 @@ from typing import Any
 
 import polars as pl
 
-from ksmbench.comparing import Comparison
 from ksmbench.metrics.summary import shown_metrics
 from ksmbench.report.charts import charts
 from ksmbench.report.choosing import chosen_row
@@ -16,6 +15,7 @@ from ksmbench.report.findings import findings, headline
 from ksmbench.report.offline import environment, plots
 from ksmbench.report.strokes import ORACLE, strokes
 from ksmbench.report.table import shown_columns, table
+from ksmbench.result import Comparison
 
 _OPTIONS = ("sample", "cost", "until", "mergeable", "host_memory")
 _DEFAULTS = {"sample": 1.0, "cost": None, "until": None, "mergeable": "as-is", "host_memory": None}

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from ksmbench.comparing import FIXED_POLICY, POLICY, Comparison
 from ksmbench.errors import KsmbenchError, UsageError
 from ksmbench.metrics.front import front
 from ksmbench.metrics.summary import shown_metrics
+from ksmbench.policies import FIXED
 from ksmbench.report.charts import HEIGHT, Plot, ceiling, charts, marked
 from ksmbench.report.choosing import chosen_row
 from ksmbench.report.curves import LABEL, curves
@@ -23,9 +22,9 @@ from ksmbench.report.findings import against_default, findings, headline
 from ksmbench.report.page import end_of, flat, render_page, said_options
 from ksmbench.report.strokes import CEILING, ORACLE, colour_scale, shape_scale, strokes
 from ksmbench.report.table import shown_columns, table
-from ksmbench.sweeping import Sweep
-from ksmbench.sweeping.journal import UNFINISHED
-from ksmbench.trace.publish import publish
+from ksmbench.result import UNFINISHED, Comparison, Sweep
+from ksmbench.specs import POLICY
+from ksmbench.trace.publish import publish, scratch_folder
 
 FILES = ("report.html", "report.md", "samples.parquet", "summary.parquet")
 _DECADE = 10
@@ -104,7 +103,7 @@ def _is_default(row: Row, default: Row, sweep: Sweep) -> bool:
     from ksmbench import designs
 
     known = {setting.name: setting.default for setting in designs.find(row["design"]).settings}
-    known |= {POLICY: FIXED_POLICY}
+    known |= {POLICY: FIXED}
     fixed = dict(part.split("=", 1) for part in row["settings"].split(",") if "=" in part)
     named = {name: str(row.get(name, fixed.get(name))) for name in {*fixed, *sweep.vary}}
     return all(str(known[name]) == value for name, value in named.items()) and default["design"] == row["design"]
@@ -305,15 +304,12 @@ def write_sweep(sweep: Sweep, folder: Path, advice: Advice | None = None) -> Non
 
     Raises `KsmbenchError` where it cannot.
     """
-    scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.new")
     try:
-        scratch.mkdir(parents=True)
-        for name, text in (render(sweep, advice) | (advice.files if advice else {})).items():
-            (scratch / name).write_text(text, encoding="utf-8")
-        sweep.samples.write_parquet(scratch / "samples.parquet")
-        sweep.summary.write_parquet(scratch / "summary.parquet")
-        publish(scratch, folder)
+        with scratch_folder(folder.absolute()) as scratch:
+            for name, text in (render(sweep, advice) | (advice.files if advice else {})).items():
+                (scratch / name).write_text(text, encoding="utf-8")
+            sweep.samples.write_parquet(scratch / "samples.parquet")
+            sweep.summary.write_parquet(scratch / "summary.parquet")
+            publish(scratch, folder)
     except OSError as error:
         raise KsmbenchError(f"{folder}: the report could not be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ksmbench.comparing import BOUNDS
+from ksmbench.specs import BOUNDS
 
 Number = float | int | None
 

@@ -1,12 +1,11 @@
 """A comparison as a folder: `report.html`, `report.md`, `samples.parquet`; written whole or not at all."""
 
 import os
-import shutil
 from pathlib import Path
 
-from ksmbench.comparing import Comparison
 from ksmbench.errors import KsmbenchError, UsageError
-from ksmbench.trace.publish import publish
+from ksmbench.result import Comparison
+from ksmbench.trace.publish import publish, scratch_folder
 
 FILES = ("report.html", "report.md", "samples.parquet")
 
@@ -25,14 +24,11 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     """Write `comparison` as `folder`, in place of an older report there; raises `KsmbenchError` where it cannot."""
     from ksmbench.report.page import render
 
-    scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.new")
     try:
-        scratch.mkdir(parents=True)
-        for name, text in render(comparison).items():
-            (scratch / name).write_text(text, encoding="utf-8")
-        comparison.samples.write_parquet(scratch / "samples.parquet")
-        publish(scratch, folder)
+        with scratch_folder(folder.absolute()) as scratch:
+            for name, text in render(comparison).items():
+                (scratch / name).write_text(text, encoding="utf-8")
+            comparison.samples.write_parquet(scratch / "samples.parquet")
+            publish(scratch, folder)
     except OSError as error:
         raise KsmbenchError(f"{folder}: the report could not be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

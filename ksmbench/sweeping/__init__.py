@@ -50,7 +50,7 @@ def sweep(
 
     Raises as `ksmbench.compare` does, and `KsmbenchError` where a replay lost its worker three times.
     """
-    from ksmbench.report.sweep import check_sweep_output, looked_at, write_sweep
+    from ksmbench.report.sweep import check_sweep_output, looked_at, write_sweep  # workers do without its plots
 
     wanted = with_policies(designs, [policy] if isinstance(policy, str) else policy)
     listed = {name: list(given) for name, given in (vary or {}).items()}

@@ -108,6 +108,3 @@ class Journal:
 
     def _place(self, point: Point) -> Path:
         return self.path / f"{point.identity}.parquet"
-
-
-__all__ = ["LINES", "UNFINISHED", "Journal"]

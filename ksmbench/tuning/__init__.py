@@ -15,6 +15,8 @@ from ksmbench.engine.plan import MAX_MEMORY
 from ksmbench.errors import UsageError
 from ksmbench.outputs import refuse_closed
 from ksmbench.policies import FIXED
+from ksmbench.report.page import said_options
+from ksmbench.report.sweep import Advice, check_sweep_output, looked_at, write_sweep
 from ksmbench.result import Sweep
 from ksmbench.specs import Spec, parse_design
 from ksmbench.sweeping.bench import Bench, open_bench
@@ -227,9 +229,6 @@ def tune(
 
     Raises as `ksmbench.sweep` does. Where no setting reaches the goal the result says so.
     """
-    from ksmbench.report.page import said_options
-    from ksmbench.report.sweep import Advice, check_sweep_output, looked_at, write_sweep
-
     goal = Goal(max_cpu, min_saving, min_share, within)
     spec = parse_design(design)
     if "pages_to_scan" not in {setting.name for setting in find(spec.design).settings}:
