@@ -108,11 +108,12 @@ def smart_scan(replays: Replays) -> Answer:
                     at_equal.append(1 - on["scan_cost_cpu_share"] / equal)
                 if fewer >= PUBLISHED_FEWER:
                     within.append(n(on.pages_to_scan))
+    reached = "every rate" if len(within) == len(told) else f"pages_to_scan {both(within)}" if within else "no rate"
     low, high = min(x[0] for x in told), max(x[0] for x in told)
     answer.short = (
         f"Pages scanned in a full scan: {percent(low)} to {percent(high)} fewer on `{MAIN}` over all rates; "
         f"the published 20 % or "
-        f"more is reached at {'pages_to_scan ' + both(within) if within else 'no rate'}. CPU time of a full scan: "
+        f"more is reached at {reached}. CPU time of a full scan: "
         f"{_change(min(x[2] for x in told))} to {_change(max(x[2] for x in told))}; of the whole replay at the "
         f"same rate: "
         f"{_change(min(x[1] for x in told))} to {_change(max(x[1] for x in told))}"
@@ -325,7 +326,7 @@ def why(replays: Replays) -> Answer:
         f"small for it (a full scan "
         f"costs {n(cost, 2)} s of CPU time), and its floor of 10 % of a CPU{decide}; it "
         f"settles at {both(steady)} "
-        f"of its peak without and with smart scan."
+        f"of its peak without and with smart scan. The running kernel's advisor does the same, see below."
     )
     smart = [pair[1] for pair in replays.pairs(MAIN)]
     answer.tables.append(_table(f"{MAIN}: how old pages get, second half", smart, _LATE))
