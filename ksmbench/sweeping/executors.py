@@ -167,7 +167,9 @@ def dask_executor(address: str) -> Iterator[Executor]:
     with _without_logs():
         try:
             client = distributed.Client(address, timeout=_CONNECT_WITHIN)
-        except (OSError, ValueError) as error:
+        except ValueError:
+            raise UsageError(f"--dask {address}: no address of a scheduler; write it as tcp://host:8786") from None
+        except OSError as error:
             text = " ".join(str(error).split())
             raise KsmbenchError(f"--dask {address}: no Dask scheduler answers there ({text})") from None
         with client:

@@ -67,11 +67,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(trace: Path, tmp_path: Path, a
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_scheduler_there_is_one_line(trace: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["nowhere", "tcp://here:there", "smoke://signal:1"])
+def test_what_is_no_address_of_a_scheduler_is_a_mistake(trace: Path, tmp_path: Path, address: str) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed: pip install 'ksmbench[cluster]'")
-    done = run("sweep", trace, "--vary", "run=1", "-o", tmp_path / "out", "--dask", "nowhere")
-    assert done.returncode in (1, 2)
-    assert done.stderr.count("\n") == 1
+    done = run("sweep", trace, "--vary", "run=1", "-o", tmp_path / "out", "--dask", address)
+    assert_one_line_mistake(done)
+    assert "tcp://host:8786" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
