@@ -36,6 +36,7 @@ PRICED: tuple[int, ...] = tuple(
     )
 )
 N_PRICED = len(PRICED)
+MOST_UNITS = np.int64(1 << 59)  # of one kind of work in a batch: more than a year
 PER_BATCH = 0
 PER_COUNTER = 1
 PER_KIB = PER_COUNTER + N_PRICED
@@ -58,7 +59,9 @@ def price_batch(m: Vector) -> Integer:
     weights, before = i64(m, WEIGHTS), i64(m, BEFORE)
     units = weights[PER_BATCH]
     for i in range(N_PRICED):
-        units += weights[PER_COUNTER + i] * (m[PRICED[i]] - before[PRICED[i]])
+        price = weights[PER_COUNTER + i]
+        # A trace may map so much that nothing is in that the product would not fit.
+        units += price * min(m[PRICED[i]] - before[PRICED[i]], MOST_UNITS // max(np.int64(1), price))
     long = m[Counter.LONG_COMPARISONS] - before[Counter.LONG_COMPARISONS]
     comparing = weights[PER_LONG] * long
     n_bytes = m[Counter.COMPARED_BYTES] - before[Counter.COMPARED_BYTES]

@@ -75,3 +75,16 @@ def test_each_walk_has_its_price() -> None:
         paid, unpaid = _first_batch(design, DEFAULT), _first_batch(design, free)
         assert paid[name] == unpaid[name] > 0
         assert paid["cpu_ns"] - unpaid["cpu_ns"] == pytest.approx(price * paid[name], rel=0.05)
+
+
+@pytest.mark.parametrize("design", ["ksm-6.12.0", "ksm-2.6.32"])
+def test_time_does_not_run_backwards_however_much_is_empty_and_dear(design: str) -> None:
+    recipe = Recipe(prefixes(1, 24), spaces=6)
+    for space in range(6):
+        recipe.add(0, Kind.MAP, space, FIRST_PAGE, 1 << 34)
+        recipe.add(0, Kind.MADVISE, space, FIRST_PAGE, 1 << 34, int(Advice.MERGEABLE))
+    recipe.add(10**9, Kind.MARK, 0, 0, 0)
+    dear = replace(DEFAULT, skipped_ns=1e7)
+    last = ksmbench.replay(recipe.trace(), design, cost=dear).samples.row(-1, named=True)
+    assert last.get("empty_addresses", last.get("steps_absent")) == 6 << 34
+    assert last["cpu_ns"] > 10**16
