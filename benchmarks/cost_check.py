@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -177,11 +177,8 @@ def main() -> int:
             check.predicted_ns.append(fit.predict(one.work, levels))
         for name, seen in windows.items():
             replayed = [window.replayed(made.profile) for window in seen]
-            bounds = [
-                [window.replayed(replace(made.profile, cold_share=share))[0] / window.spent_ns - 1 for window in seen]
-                for share in (0.0, 1.0)
-            ]
-            print(f"{name}: off by {' to '.join(f'{np.median(off):+.1%}' for off in bounds)} at cold_share 0 to 1")
+            bounds = live_cost.off_at(seen, made.profile, (0.0, 1.0))
+            print(f"{name}: off by {' to '.join(f'{off:+.1%}' for off in bounds)} at cold_share 0 to 1")
             checks.append(Check(name, [window.spent_ns for window in seen], [ns for ns, _ in replayed]))
             scanned = zip((window.scanned for window in seen), (pages for _, pages in replayed), strict=True)
             told_pages = ", ".join(f"{here:,} {there:,}" for here, there in scanned)

@@ -1,6 +1,6 @@
 """What the kernel's own advisor does on a live pre-forking service: pages_to_scan, and ksmd's CPU time.
 
-    python -m benchmarks.live_advisor [--seconds 100]
+    python -m benchmarks.live_advisor [--seconds 60]
 
 With smart scan off and on: turns the scan-time advisor on with its defaults, starts the service of
 `workloads.prefork_prctl` under load, and reads once a second what the advisor set and what ksmd took. The advisor's
@@ -13,23 +13,15 @@ makes of the same service. Needs root, Linux 6.8 or newer, and the host's KSM al
 import argparse
 import contextlib
 import mmap
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.live_cost import ksmd_ns
+from benchmarks.live_cost import ksmd_ns, serving, store_settings
 from ksmbench.errors import KsmbenchError
 from ksmbench.validate import sysfs
-from ksmbench.validate.script import DEFAULTS
-from workloads.prefork_prctl.__main__ import REQUESTS_PER_S as RATE
+from workloads.prefork_prctl.__main__ import REQUESTS_PER_S
 from workloads.prefork_prctl.service import ITEMS
-from workloads.prefork_server.load import send
 
 FIRST_PASSES = 5
 PATIENCE_S = 60.0
@@ -46,33 +38,9 @@ class Second:
     cpu_s: float
 
 
-@contextmanager
-def service() -> Iterator[None]:
-    """The service under load."""
-    with tempfile.TemporaryDirectory(prefix="ksmbench-prefork-") as scratch:
-        path = Path(scratch) / "server"
-        server = subprocess.Popen([sys.executable, "-m", "workloads.prefork_prctl.service", str(path)])
-        goes_on = True
-        load = {"items": ITEMS, "rate": RATE}
-        clients = threading.Thread(target=send, args=(str(path), lambda: goes_on), kwargs=load)
-        try:
-            while server.poll() is None and not path.exists():
-                time.sleep(0.05)
-            clients.start()
-            yield
-        finally:
-            goes_on = False
-            server.terminate()
-            server.wait()
-            if clients.ident:
-                clients.join()
-
-
 def watch(seconds: float, smart_scan: int) -> list[Second]:
     """Let ksmd and its advisor run for so long."""
-    for name, value in {**DEFAULTS, "smart_scan": str(smart_scan)}.items():
-        if (sysfs.ROOT / name).exists():
-            sysfs.store(name, value)
+    store_settings({"smart_scan": smart_scan})
     for run in (0, 2, 0):
         sysfs.store("run", run)
     sysfs.store("advisor_mode", "scan-time")
@@ -86,7 +54,7 @@ def watch(seconds: float, smart_scan: int) -> list[Second]:
                 raise KsmbenchError(f"ksmd made no {FIRST_PASSES} passes over four pages in {PATIENCE_S:.0f} s")
             time.sleep(0.1)
     found = []
-    with service():
+    with serving("workloads.prefork_prctl.service", items=ITEMS, rate=REQUESTS_PER_S):
         before, scans, began = ksmd_ns(), int(sysfs.read("full_scans")), time.monotonic()
         while time.monotonic() < began + seconds:
             time.sleep(1.0)
@@ -112,7 +80,7 @@ def told(smart_scan: int, seen: list[Second]) -> str:
 def main() -> int:
     """Print a row with smart scan off and one with it on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
     try:
         if not (sysfs.ROOT / "advisor_mode").exists():

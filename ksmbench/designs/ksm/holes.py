@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ksmbench.designs.ksm.state import HOLE_OF, HOLE_STEPS, NULL, RANGE_WALK
 from ksmbench.engine.counters import Counter
-from ksmbench.engine.machine import BASE, END, FLAGS, FRAME, Machine, Vector, i32, i64, u8
-from ksmbench.engine.memory import MERGEABLE, billable_content
+from ksmbench.engine.machine import FLAGS, Machine, Vector, i32, i64, u8
+from ksmbench.engine.memory import MERGEABLE
 from ksmbench.engine.parts import part
 from ksmbench.engine.plan import Plan
 from ksmbench.jit import Integer
@@ -47,26 +47,23 @@ def add_holes(machine: Machine, plan: Plan, range_walk: int) -> None:
 
 
 @part
-def _hole_after(m: Vector, e: Integer) -> Integer:
-    # The steps behind entry `e`, whose mapping is that of the pages there.
-    h = i32(m, HOLE_OF)[e]
-    return i64(m, HOLE_STEPS)[h] if h >= 0 and u8(m, FLAGS)[e] & MERGEABLE else 0
-
-
-@part
-def pass_empty(m: Vector, mm: Integer, first: Integer, found: Integer) -> None:
-    """Count what a walk of `mm` from entry `first` on passed until it met entry `found`, or its end where NULL."""
-    base = i64(m, BASE)[mm]
-    stop = found if found >= 0 else i64(m, END)[mm]
-    steps = np.int64(0)
-    for e in range(first, stop):
-        if e > base:
-            steps += _hole_after(m, e - 1)
-        if u8(m, FLAGS)[e] & MERGEABLE and (i32(m, FRAME)[e] < 0 or billable_content(m, e) < 0):
-            steps += 1
-    if stop > base:
-        steps += _hole_after(m, stop - 1)
+def _count(m: Vector, steps: Integer) -> None:
     if m[RANGE_WALK]:
         m[Counter.EMPTY_ENTRIES] += steps
     else:
         m[Counter.EMPTY_ADDRESSES] += steps
+
+
+@part
+def pass_entry(m: Vector, e: Integer) -> None:
+    """The scan looked at entry `e`, where there is no page for it."""
+    if u8(m, FLAGS)[e] & MERGEABLE:
+        _count(m, 1)
+
+
+@part
+def pass_hole(m: Vector, e: Integer) -> None:
+    """The scan went over the pages behind entry `e`, whose mapping is that of `e`."""
+    h = i32(m, HOLE_OF)[e]
+    if h >= 0 and u8(m, FLAGS)[e] & MERGEABLE:
+        _count(m, i64(m, HOLE_STEPS)[h])

@@ -125,8 +125,8 @@ def counters_of(features: Features) -> tuple[str, ...]:
     return tuple(
         name
         for name in (*SAMPLED, *WORK_COUNTERS)
-        if getattr(features, _COUNTER_FEATURES.get(name, ""), True)
-        and not (name == "empty_addresses" and features.range_walk)
+        if (name not in _COUNTER_FEATURES or getattr(features, _COUNTER_FEATURES[name]))
+        and not (name == "empty_addresses" and features.range_walk)  # a release has one walk or the other
     )
 
 

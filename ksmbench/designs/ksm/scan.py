@@ -1,6 +1,6 @@
 """ksmd's cursor and its batches (2.2 to 2.4), and smart scan (5)."""
 
-from ksmbench.designs.ksm.holes import pass_empty
+from ksmbench.designs.ksm.holes import pass_entry, pass_hole
 from ksmbench.designs.ksm.merge import cmp_and_merge_page, detach
 from ksmbench.designs.ksm.nodes import probe_parked
 from ksmbench.designs.ksm.ring import lapse
@@ -115,14 +115,20 @@ def _walk(m: Vector, mm: Integer) -> Integer:
     # From the position on: the next entry to process, or NULL at the end of the mm. Items passed over without a page
     # are what the kernel frees as stale or trailing.
     rows = tree_rows(m, ROWS)
-    for e in range(m[POSITION], i64(m, END)[mm]):
+    base, end = i64(m, BASE)[mm], i64(m, END)[mm]
+    for e in range(m[POSITION], end):
+        if e > base:
+            pass_hole(m, e - 1)
         if rows[e, KEY] < 0 or billable_content(m, e) < 0:
             if u8(m, ITEM_STATE)[e]:
                 free_item(m, mm, e)
+            pass_entry(m, e)
             continue
         _get_item(m, mm, e)
         if not should_skip_rmap_item(m, mm, e):
             return e
+    if end > base:
+        pass_hole(m, end - 1)
     return NULL
 
 
@@ -153,9 +159,7 @@ def scan_get_next_rmap_item(m: Vector) -> Integer:
         keep = False
         if u8(m, ALIVE)[mm]:
             from_start = m[POSITION] == i64(m, BASE)[mm]
-            first = m[POSITION]
             e = _walk(m, mm)
-            pass_empty(m, mm, first, e)
             if e >= 0:
                 m[POSITION] = e + 1
                 return e
